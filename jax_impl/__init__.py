@@ -1,0 +1,1 @@
+"""CIFAR-10 classifiers in functional Flax, trained with Optax. Imports no PyTorch."""

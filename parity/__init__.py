@@ -1,0 +1,1 @@
+"""Checks that a PyTorch model and its JAX twin are the same: outputs, training, accuracy."""

@@ -1,0 +1,74 @@
+"""From options on the command line to an exit status: what every entry point shares.
+
+Exit status: 0 success, 1 a check failed, 2 bad input, 130 interrupted. Bad input gets one line.
+"""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import tyro
+
+import jax_impl.errors
+import torch_ref.errors
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def parse(options_type: Any, args: Sequence[str] | None = None, prog: str | None = None) -> Any:
+    """Options of `options_type` (a dataclass or a union of them) from `args` or the command line.
+
+    Exits with status 0 after `--help` and with 2, after one line on stderr, on an unusable option.
+    """
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(options_type, args=args, prog=prog)
+    except SystemExit as stop:
+        if stop.code:
+            print(f"error: {_one_line(errors.getvalue())}", file=sys.stderr)
+        raise
+
+
+def run(
+    function: Callable[[Any], int | None],
+    options_type: Any,
+    args: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> NoReturn:
+    """Parses the command line, calls `function(options)` and exits with the status it returns."""
+    options = parse(options_type, args, prog)
+    try:
+        status = function(options) or 0
+        sys.stdout.flush()
+    except (jax_impl.errors.InputError, torch_ref.errors.InputError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = BAD_INPUT
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def _one_line(box: str) -> str:
+    """The text of tyro's boxed message: its first part, and the option it suggests if any."""
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip("│╭╮╰╯─ ")
+        if set(line) <= set("│╭╮╰╯─ "):
+            sections.append([])
+        elif line.startswith("│"):
+            sections[-1].append(text)
+    message = " ".join(sections[0]) or " ".join(box.split())
+    for section in sections[1:]:
+        if section and section[0].startswith("Perhaps you meant") and len(section) > 1:
+            message += f"; perhaps you meant {section[1].split()[0]}"
+    return f"{message.rstrip('.')} (--help lists the options)"

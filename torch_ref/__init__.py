@@ -1,0 +1,1 @@
+"""The notebook as a package: PyTorch models, data and training. Imports no JAX."""
