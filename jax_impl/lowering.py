@@ -1,0 +1,125 @@
+"""How convolution and max-pooling reach the hardware: one function each.
+
+On a CPU a convolution is im2col and one matrix product: its gradients are then products too, and
+keep their speed inside `lax.scan`, where those of `lax.conv` do not. Elsewhere the vendor's
+convolution serves.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def on_cpu() -> bool:
+    """Whether what is traced now will run on the CPU by JAX's configuration."""
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    if device is None:
+        return jax.default_backend() == "cpu"
+    return getattr(device, "platform", device) == "cpu"
+
+
+def conv2d(images: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
+    """Cross-correlation as in `torch.nn.functional.conv2d`, with symmetric zero padding.
+
+    Args:
+        images: [n, h, w, c].
+        kernel: [kh, kw, c, o], of the same dtype.
+
+    Returns:
+        [n, (h + 2 padding - kh) // stride + 1, (w + 2 padding - kw) // stride + 1, o]
+    """
+    if on_cpu():
+        return conv2d_im2col(images, kernel, stride, padding)
+    return conv2d_native(images, kernel, stride, padding)
+
+
+def conv2d_native(images: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    """`conv2d` by `lax.conv_general_dilated`."""
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def conv2d_im2col(images: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    """`conv2d` as one matrix product; taps that only ever meet padding are left out."""
+    n, h, w, _ = images.shape
+    kh, kw, _, o = kernel.shape
+    out_h, out_w = (h + 2 * padding - kh) // stride + 1, (w + 2 * padding - kw) // stride + 1
+    rows, columns = _live(kh, h, out_h, stride, padding), _live(kw, w, out_w, stride, padding)
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    taps = [_window(padded, i, j, out_h, out_w, stride) for i in rows for j in columns]
+    patches = jnp.concatenate(taps, axis=-1) if len(taps) > 1 else taps[0]
+    weights = kernel[rows.start : rows.stop, columns.start : columns.stop].reshape(-1, o)
+    return (patches.reshape(n * out_h * out_w, -1) @ weights).reshape(n, out_h, out_w, o)
+
+
+def _live(size: int, extent: int, out: int, stride: int, padding: int) -> range:
+    """The taps along one axis of the kernel that meet a pixel at some output position."""
+    live = [
+        tap
+        for tap in range(size)
+        if any(0 <= tap - padding + stride * position < extent for position in range(out))
+    ]
+    return range(live[0], live[-1] + 1)
+
+
+def _window(padded: jax.Array, i: int, j: int, out_h: int, out_w: int, stride: int) -> jax.Array:
+    """What tap (i, j) meets: [n, out_h, out_w, c]."""
+    n, _, _, c = padded.shape
+    stop = (n, i + (out_h - 1) * stride + 1, j + (out_w - 1) * stride + 1, c)
+    return lax.slice(padded, (0, i, j, 0), stop, (1, stride, stride, 1))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def max_pool2d(images: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+    """`torch.nn.functional.max_pool2d` on [n, h, w, c], its gradient included.
+
+    Of equal maxima the first in window order gets the whole gradient, as in PyTorch. No
+    select-and-scatter, which costs a CPU more than the rest of a small network's step.
+    """
+    return _max_pool(images, window, stride, padding)[0]
+
+
+def _max_pool(
+    images: jax.Array, window: int, stride: int, padding: int
+) -> tuple[jax.Array, jax.Array]:
+    """The maxima, and the position within the window of the first of each, as int8."""
+    _, h, w, _ = images.shape
+    out_h, out_w = ((size + 2 * padding - window) // stride + 1 for size in (h, w))
+    border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = jnp.pad(images, border, constant_values=-jnp.inf)
+    best = _window(padded, 0, 0, out_h, out_w, stride)
+    first = jnp.zeros(best.shape, jnp.int8)
+    for tap in range(1, window * window):
+        value = _window(padded, tap // window, tap % window, out_h, out_w, stride)
+        better = (value > best) | (value != value)  # a NaN wins, as in PyTorch
+        best, first = jnp.where(better, value, best), jnp.where(better, jnp.int8(tap), first)
+    return best, first
+
+
+def _max_pool_forward(images: jax.Array, window: int, stride: int, padding: int):
+    best, first = _max_pool(images, window, stride, padding)
+    return best, (first, images.shape)
+
+
+def _max_pool_backward(window: int, stride: int, padding: int, saved, gradient: jax.Array):
+    first, (n, h, w, c) = saved
+    out_h, out_w = gradient.shape[1:3]
+    zero = jnp.zeros((), gradient.dtype)
+    total = jnp.zeros((n, h + 2 * padding, w + 2 * padding, c), gradient.dtype)
+    for tap in range(window * window):
+        i, j = divmod(tap, window)
+        edge_h = h + 2 * padding - i - (out_h - 1) * stride - 1
+        edge_w = w + 2 * padding - j - (out_w - 1) * stride - 1
+        spread = ((0, 0, 0), (i, edge_h, stride - 1), (j, edge_w, stride - 1), (0, 0, 0))
+        total += lax.pad(jnp.where(first == tap, gradient, zero), zero, spread)
+    return (total[:, padding : padding + h, padding : padding + w],)
+
+
+max_pool2d.defvjp(_max_pool_forward, _max_pool_backward)

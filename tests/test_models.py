@@ -1,0 +1,154 @@
+"""Each Flax model against its PyTorch twin in float64, and its initial weights against torch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from jax import tree_util
+
+import torch_ref.models
+from jax_impl import lowering
+from jax_impl.errors import InputError
+from jax_impl.models import MODELS, Model, Variables, create_model
+
+TOLERANCE = 1e-12  # relative, float64: a wrong formula departs by 1e-8 and more
+
+# In standard deviations: PyTorch rounds the logarithm, the cosine, their product and the scaling,
+# each by at most one ulp at the largest radius that a 24-bit uniform gives.
+NORMAL_TOLERANCE = 4 * float(np.spacing(np.float32(np.sqrt(2 * 24 * np.log(2)))))
+
+
+def relative(ours, theirs) -> float:
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-300))
+
+
+def to_torch(variables: Variables, model: Model) -> dict[str, torch.Tensor]:
+    """The state_dict of the twin, by one rule for each kind of leaf."""
+    names = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+    state = {}
+    for tree in variables:
+        for keys, leaf in tree_util.tree_flatten_with_path(tree)[0]:
+            path, value = tuple(key.key for key in keys), np.asarray(leaf)
+            if path[-1] == "kernel" and value.ndim == 4:
+                value = value.transpose(3, 2, 0, 1)
+            elif path[-1] == "kernel":
+                if path[:-1] in model.flattened:
+                    h, w, c = model.flattened[path[:-1]]
+                    value = value.reshape(h, w, c, -1).transpose(2, 0, 1, 3).reshape(value.shape)
+                value = value.T
+            name = ".".join((*path[:-1], names.get(path[-1], path[-1])))
+            state[name] = torch.from_numpy(np.array(value))
+    return state
+
+
+def randomised(name: str) -> tuple[Model, Variables, torch.nn.Module]:
+    """A float64 pair on shared weights; statistics and affine terms random, for ones hide errors"""
+    model = create_model(name)
+    rng = np.random.default_rng(0)
+
+    def draw(keys, leaf):
+        kind = keys[-1].key
+        if kind == "num_batches_tracked":
+            return jnp.asarray(leaf)
+        if kind in ("scale", "var"):
+            return jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape))
+        if kind in ("bias", "mean"):
+            return jnp.asarray(rng.uniform(-0.5, 0.5, leaf.shape))
+        return jnp.asarray(leaf, jnp.float64)
+
+    variables = tree_util.tree_map_with_path(draw, model.init(0))
+    twin = torch_ref.models.create_model(name).double()
+    twin.load_state_dict(to_torch(variables, model), strict=True)
+    return model, variables, twin
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_init_is_torchs(name):
+    model = create_model(name)
+    variables = model.init(3)
+    torch.manual_seed(3)
+    theirs = torch_ref.models.create_model(name).state_dict()
+    ours = to_torch(variables, model)
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        if name != "simple_cnn" and value.ndim == 4:  # drawn from a normal distribution
+            assert float((ours[key] - value).abs().max() / value.std()) <= NORMAL_TOLERANCE, key
+        else:
+            assert torch.equal(ours[key], value.to(ours[key].dtype)), key
+
+
+@pytest.mark.parametrize("name", ["simple_cnn", "resnet18", "resnet50"])
+@pytest.mark.parametrize("train", [False, True])
+def test_float64_forward_statistics_and_gradients(name, train):
+    with jax.enable_x64(True):
+        model, variables, twin = randomised(name)
+        images = np.random.default_rng(1).normal(size=(16, 32, 32, 3))
+        labels = np.arange(16) % 10
+        twin.train(train)
+        logits = twin(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
+        loss.backward()
+
+        def loss_function(params):
+            ours, stats = model.apply(variables._replace(params=params), images, train=train)
+            picked = jnp.take_along_axis(jax.nn.log_softmax(ours), labels[:, None], axis=1)
+            return -picked.mean(), (ours, stats)
+
+        (our_loss, (ours, stats)), gradients = jax.jit(
+            jax.value_and_grad(loss_function, has_aux=True)
+        )(variables.params)
+        assert relative(ours, logits.detach().numpy()) <= TOLERANCE
+        assert relative(our_loss, loss.detach().numpy()) <= TOLERANCE
+        updated, theirs = to_torch(Variables({}, stats), model), twin.state_dict()
+        for key, value in updated.items():
+            assert relative(value, theirs[key]) <= TOLERANCE, key
+        parameters = dict(twin.named_parameters())
+        converted = to_torch(Variables(gradients, {}), model)
+        assert converted.keys() == parameters.keys()
+        for key, value in converted.items():
+            gradient = parameters[key].grad
+            assert gradient is not None
+            assert relative(value, gradient.numpy()) <= TOLERANCE, key
+
+
+@pytest.mark.parametrize(
+    "size, kernel, stride, padding",
+    [(8, 3, 1, 1), (9, 3, 2, 1), (1, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 1), (16, 7, 2, 3)]
+    + [(5, 1, 2, 0)],
+)
+def test_lowerings_of_a_convolution_agree(size, kernel, stride, padding):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        images = rng.normal(size=(2, size, size, 3))
+        weights = rng.normal(size=(kernel, kernel, 3, 5))
+        lowered = lowering.conv2d_im2col(jnp.asarray(images), jnp.asarray(weights), stride, padding)
+        native = lowering.conv2d_native(jnp.asarray(images), jnp.asarray(weights), stride, padding)
+        assert relative(lowered, native) <= TOLERANCE
+
+
+@pytest.mark.parametrize("window, stride, padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+def test_max_pool_gives_ties_to_the_first_maximum(window, stride, padding):
+    images = np.random.default_rng(0).integers(0, 3, (2, 9, 8, 4)).astype(np.float32)
+    theirs = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
+    pooled = torch.nn.functional.max_pool2d(theirs, window, stride, padding)
+    weight = np.random.default_rng(1).integers(1, 9, pooled.shape).astype(np.float32)
+    (pooled * torch.from_numpy(weight)).sum().backward()
+    ours, pull = jax.vjp(lambda x: lowering.max_pool2d(x, window, stride, padding), images)
+    (gradient,) = pull(jnp.asarray(weight.transpose(0, 2, 3, 1)))
+    assert theirs.grad is not None
+    assert np.array_equal(np.asarray(ours), pooled.detach().numpy().transpose(0, 2, 3, 1))
+    assert np.array_equal(gradient, theirs.grad.numpy().transpose(0, 2, 3, 1))
+
+
+def test_a_channel_with_one_value_cannot_be_normalised():
+    model = create_model("resnet18")
+    with pytest.raises(InputError, match="more than one value a channel"):
+        model.apply(model.init(0), jnp.zeros((1, 32, 32, 3)), train=True)
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(InputError, match="resnet19.*resnet18"):
+        create_model("resnet19")
