@@ -11,6 +11,7 @@ import torch_ref.models
 from jax_impl import lowering
 from jax_impl.errors import InputError
 from jax_impl.models import MODELS, Model, Variables, create_model
+from parity.weights import to_torch
 
 TOLERANCE = 1e-12  # relative, float64: a wrong formula departs by 1e-8 and more
 
@@ -23,25 +24,6 @@ def relative(ours, theirs) -> float:
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape
     return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-300))
-
-
-def to_torch(variables: Variables, model: Model) -> dict[str, torch.Tensor]:
-    """The state_dict of the twin, by one rule for each kind of leaf."""
-    names = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-    state = {}
-    for tree in variables:
-        for keys, leaf in tree_util.tree_flatten_with_path(tree)[0]:
-            path, value = tuple(key.key for key in keys), np.asarray(leaf)
-            if path[-1] == "kernel" and value.ndim == 4:
-                value = value.transpose(3, 2, 0, 1)
-            elif path[-1] == "kernel":
-                if path[:-1] in model.flattened:
-                    h, w, c = model.flattened[path[:-1]]
-                    value = value.reshape(h, w, c, -1).transpose(2, 0, 1, 3).reshape(value.shape)
-                value = value.T
-            name = ".".join((*path[:-1], names.get(path[-1], path[-1])))
-            state[name] = torch.from_numpy(np.array(value))
-    return state
 
 
 def randomised(name: str) -> tuple[Model, Variables, torch.nn.Module]:

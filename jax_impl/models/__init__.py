@@ -37,13 +37,14 @@ class Model(NamedTuple):
     `init(seed)` gives the weights of `torch.manual_seed(seed)` and the PyTorch twin's constructor.
     `apply(variables, images, train=False)` maps normalised float images [n, h, w, 3] to
     (logits [n, num_classes], batch_stats); with `train` the statistics are the updated ones.
-    `flattened` maps the path of each linear layer that reads a flattened feature map to that map's
-    (h, w, c).
+    `shapes` has a `jax.ShapeDtypeStruct` for every leaf of the variables. `flattened` maps the path
+    of each linear layer that reads a flattened feature map to that map's (h, w, c).
     """
 
     name: str
     init: Callable[[int], Variables]
     apply: Callable[..., tuple[jax.Array, dict[str, Any]]]
+    shapes: Variables
     flattened: dict[tuple[str, ...], tuple[int, int, int]]
 
 
@@ -59,7 +60,11 @@ def create_model(name: str, num_classes: int = 10) -> Model:
         raise InputError(f"num_classes is {num_classes}: give 1 or more")
     build = _BUILDERS[name]
     skeleton = build(num_classes=num_classes, rng=None)
-    graph = nnx.split(skeleton, nnx.Param, nnx.BatchStat)[0]
+    graph, *states = nnx.split(skeleton, nnx.Param, nnx.BatchStat)
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        Variables(*(nnx.to_pure_dict(state) for state in states)),
+    )
     flattened = {
         tuple(str(part) for part in path): module.flattened
         for path, module in nnx.iter_modules(skeleton)
@@ -77,4 +82,4 @@ def create_model(name: str, num_classes: int = 10) -> Model:
         logits = module(images, train)
         return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
-    return Model(name, init, apply, flattened)
+    return Model(name, init, apply, shapes, flattened)

@@ -1,0 +1,220 @@
+"""Training: a frozen state, one jitted step, whole epochs on the device, evaluation, `fit`.
+
+Images stay uint8 on the device; they are gathered and normalised inside the jitted step.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from jax_impl.archive import Split
+from jax_impl.data import normalize
+from jax_impl.errors import InputError
+from jax_impl.models import Model, Variables
+
+CHUNK = 100
+"""Steps in one compiled call: how often an epoch reports its progress."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["step", "params", "batch_stats", "opt_state"],
+    meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that training changes, as one pytree. `step` (int32) counts the steps taken."""
+
+    step: jax.Array
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    opt_state: Any
+
+    @property
+    def variables(self) -> Variables:
+        return Variables(self.params, self.batch_stats)
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """One epoch of `fit`: from 1, the mean of its batches' losses, seconds with compilation."""
+
+    number: int
+    loss: float
+    seconds: float
+
+
+def create_state(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step; a copy, since steps consume the state they are given."""
+    params, batch_stats = jax.tree.map(jnp.array, tuple(variables))
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """`torch.nn.functional.cross_entropy(reduction="none")`: [n, classes], int [n] -> [n]."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def loss_and_stats(
+    params: dict[str, Any],
+    model: Model,
+    batch_stats: dict[str, Any],
+    images: jax.Array,
+    labels: jax.Array,
+) -> tuple[jax.Array, dict[str, Any]]:
+    """The batch's mean loss in train mode, and the updated running statistics."""
+    logits, batch_stats = model.apply(Variables(params, batch_stats), images, train=True)
+    return cross_entropy(logits, labels).mean(), batch_stats
+
+
+def update(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+) -> tuple[TrainState, jax.Array]:
+    """One step, not jitted: what `make_train_step` and `make_train_epoch` compile.
+
+    Args:
+        images: uint8 [n, h, w, 3]; normalised here, to the parameters' dtype.
+        labels: int [n].
+
+    Returns:
+        the new state and the batch's mean loss before the step.
+    """
+    dtype = jax.tree.leaves(state.params)[0].dtype
+    gradient = jax.value_and_grad(loss_and_stats, has_aux=True)
+    (loss, batch_stats), gradients = gradient(
+        state.params, model, state.batch_stats, normalize(images, dtype), labels
+    )
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params: Any = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+
+
+def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Callable:
+    """The jitted `(state, images, labels) -> (state, loss)` of `update`; it consumes `state`."""
+    return jax.jit(partial(update, model, optimizer), donate_argnums=0)
+
+
+TrainEpoch = Callable[..., Iterator[tuple[TrainState, np.ndarray]]]
+
+
+def make_train_epoch(
+    model: Model, optimizer: optax.GradientTransformation, batch_size: int
+) -> TrainEpoch:
+    """An epoch as `(state, images, labels, order) -> iterator of (state, losses)`.
+
+    `images` (uint8) and `labels` are whole splits; `order` [m] holds the indices to train on, in
+    batches of `batch_size` and at the end one smaller batch, as PyTorch's `DataLoader` has it.
+    After every `CHUNK` steps it yields the state and the losses (float [steps]) of those steps.
+    It consumes `state`, and each state that it has yielded when it goes on.
+
+    Raises:
+        InputError: a batch of fewer than one image, or (by the epoch) an order without images.
+    """
+    if batch_size < 1:
+        raise InputError(f"the batch size is {batch_size}: give 1 or more")
+    train_step = make_train_step(model, optimizer)
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(state: TrainState, images, labels, batches, start, stop):
+        # The bounds are traced: one compilation serves chunks of every length.
+        def body(index, carry):
+            state, losses = carry
+            batch = batches[index]
+            state, loss = update(model, optimizer, state, images[batch], labels[batch])
+            return state, losses.at[index - start].set(loss)
+
+        dtype = jax.tree.leaves(state.params)[0].dtype
+        return lax.fori_loop(start, stop, body, (state, jnp.zeros(CHUNK, dtype)))
+
+    def train_epoch(state, images, labels, order):
+        if not len(order):
+            raise InputError("an epoch needs at least one image")
+        order = np.asarray(order, np.int32)
+        steps, rest = divmod(len(order), batch_size)
+        if steps:
+            batches = jnp.asarray(order[: steps * batch_size].reshape(steps, batch_size))
+            for start in range(0, steps, CHUNK):
+                stop = min(start + CHUNK, steps)
+                state, losses = run(state, images, labels, batches, start, stop)
+                yield state, np.asarray(losses)[: stop - start]
+        if rest:
+            batch = jnp.asarray(order[-rest:])
+            state, loss = train_step(state, images[batch], labels[batch])
+            yield state, np.asarray(loss)[None]
+
+    return train_epoch
+
+
+def make_evaluate(model: Model, batch_size: int = 100) -> Callable[[Variables, Split], float]:
+    """`(variables, split) -> top-1 accuracy` in [0, 1], in batches of `batch_size`."""
+
+    @jax.jit
+    def count(variables: Variables, images: jax.Array, labels: jax.Array) -> jax.Array:
+        dtype = jax.tree.leaves(variables.params)[0].dtype
+
+        def correct(batch):
+            logits, _ = model.apply(variables, normalize(batch[0], dtype), train=False)
+            return (logits.argmax(-1) == batch[1]).sum()
+
+        return lax.map(correct, (images, labels)).sum()
+
+    def evaluate(variables: Variables, split: Split) -> float:
+        size = len(split.labels)
+        batches = -(-size // batch_size)
+        padding = batches * batch_size - size
+        images = np.pad(split.images, ((0, padding), (0, 0), (0, 0), (0, 0)))
+        labels = np.pad(split.labels, (0, padding), constant_values=-1)  # no logit is class -1
+        images = images.reshape(batches, batch_size, *images.shape[1:])
+        return int(count(variables, images, labels.reshape(batches, batch_size))) / size
+
+    return evaluate
+
+
+def shuffled(size: int, seed: int) -> Iterator[np.ndarray]:
+    """A permutation of range(size) for each epoch, without end."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield rng.permutation(size)
+
+
+def fit(
+    train_epoch: TrainEpoch,
+    state: TrainState,
+    split: Split,
+    orders: Iterable[np.ndarray],
+    *,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_steps: Callable[[int], None] = lambda steps: None,
+) -> tuple[TrainState, list[Epoch]]:
+    """Trains one epoch on each of `orders` (indices into `split`); consumes `state`.
+
+    Args:
+        train_epoch: from `make_train_epoch`.
+        on_epoch: called after each epoch.
+        on_steps: called with the number of steps taken since its last call.
+    """
+    images, labels = jax.device_put((split.images, split.labels))
+    epochs = []
+    for number, order in enumerate(orders, 1):
+        started, losses = time.perf_counter(), []
+        for trained, chunk in train_epoch(state, images, labels, order):
+            state = trained
+            losses.append(chunk)
+            on_steps(len(chunk))
+        seconds = time.perf_counter() - started
+        loss = float(np.concatenate(losses).mean(dtype=np.float64))
+        epochs.append(Epoch(number, loss, seconds))
+        on_epoch(epochs[-1])
+    return state, epochs

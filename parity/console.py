@@ -1,0 +1,43 @@
+"""Lines and progress bars on a terminal, plain lines in a pipe."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import rich.console
+import rich.progress
+import rich.table
+
+PIPE_WIDTH = 120
+
+
+class Console:
+    """Where a command tells what it does."""
+
+    def __init__(self) -> None:
+        self._rich = rich.console.Console(highlight=False)
+        if not self._rich.is_terminal:
+            self._rich = rich.console.Console(highlight=False, width=PIPE_WIDTH)
+
+    def line(self, text: str = "") -> None:
+        """Prints one line, never wrapped, above a bar that is shown."""
+        self._rich.print(text, markup=False, soft_wrap=True)
+
+    def table(self, table: rich.table.Table) -> None:
+        self._rich.print(table)
+
+    @contextlib.contextmanager
+    def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar of `total` steps on a terminal; gives the function that advances it."""
+        columns = (
+            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TimeRemainingColumn(),
+        )
+        terminal = self._rich.is_terminal
+        with rich.progress.Progress(
+            *columns, console=self._rich, transient=True, disable=not terminal
+        ) as progress:
+            task = progress.add_task(text, total=total)
+            yield lambda steps: progress.advance(task, steps)

@@ -1,0 +1,98 @@
+"""The options of every command. Imports no framework, so that a typo is told at once."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal, get_args
+
+ModelName = Literal["simple_cnn", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+RungName = Literal[
+    "data", "forward", "loss", "gradients", "batch_stats", "optimizer", "accuracy"
+]  # fmt: skip
+DataName = Literal["auto", "cifar10", "digits"]
+OptimizerName = Literal["adam", "adamw", "sgd"]
+
+MODELS: tuple[ModelName, ...] = get_args(ModelName)
+RUNGS: tuple[RungName, ...] = get_args(RungName)
+
+RUNG_PURPOSES: dict[RungName, str] = {
+    "data": "bytes, labels, order and normalised values of both data pipelines",
+    "forward": "logits in eval and in train mode",
+    "loss": "cross entropy of each image, and its mean",
+    "gradients": "the gradient of the loss by every parameter",
+    "batch_stats": "running statistics after three train-mode batches",
+    "optimizer": "parameters after one optimizer step, and after a whole training step",
+    "accuracy": "both frameworks train for real: losses and test accuracy",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Checks that the PyTorch models and their JAX twins are the same, and trains both."""
+
+    models: tuple[ModelName, ...] = ("simple_cnn", "resnet18")
+    """what to compare"""
+
+    rungs: tuple[RungName, ...] = RUNGS
+    """which checks; `python -m parity list` says what each one does"""
+
+    data: DataName = "auto"
+    """auto: CIFAR-10 if it is prepared or can be had, else scikit-learn's digits"""
+
+    data_dir: Path | None = None
+    """where prepared data lies; by default $PARITY_DATA_DIR or the user's cache directory"""
+
+    seed: int = 0
+    """of the initial weights and of the batches"""
+
+    out: Path | None = None
+    """directory for report.json and report.md; by default runs/parity-DATE-TIME"""
+
+    full: bool = False
+    """train every model for all epochs of its recipe, however long it takes"""
+
+    budget: float = 10.0
+    """minutes for the trainings of each model, but for the notebook's own: the small CNN on
+    CIFAR-10 is always trained in full"""
+
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU if both frameworks see one"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ListOptions:
+    """Names the models and the rungs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Trains a model by the notebook's recipe."""
+
+    model: ModelName = "simple_cnn"
+    """what to train"""
+
+    data: DataName = "auto"
+    """auto: CIFAR-10 if it is prepared or can be had, else scikit-learn's digits"""
+
+    data_dir: Path | None = None
+    """where prepared data lies; by default $PARITY_DATA_DIR or the user's cache directory"""
+
+    epochs: int | None = None
+    """by default the recipe's: 5"""
+
+    batch_size: int | None = None
+    """by default the recipe's: 32 for simple_cnn, 16 for the ResNets"""
+
+    lr: float | None = None
+    """learning rate, by default the recipe's: 0.001 for simple_cnn, 0.01 for the ResNets"""
+
+    optimizer: OptimizerName | None = None
+    """by default the recipe's, adam; the others have PyTorch's defaults"""
+
+    seed: int = 0
+    """of the initial weights and of the batches"""
+
+    out: Path | None = None
+    """run directory; by default runs/MODEL-FRAMEWORK-DATE-TIME"""
+
+    device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """auto: what the framework itself prefers"""

@@ -1,0 +1,66 @@
+"""`scripts/train_jax.py`: trains a Flax model. Imports no PyTorch."""
+
+import itertools
+from typing import Any
+
+import jax
+
+import jax_impl.data
+from jax_impl import optim, train
+from jax_impl.errors import InputError
+from jax_impl.models import create_model
+from parity import prepare
+from parity.console import Console
+from parity.options import TrainOptions
+from parity.recipes import chosen_recipe
+from parity.rundir import RunDirectory, config_of
+from parity.weights import to_arrays
+
+
+def main(options: TrainOptions) -> None:
+    """Trains, evaluates, and fills the run directory."""
+    recipe = chosen_recipe(options)
+    device = choose_device(options.device)
+    console = Console()
+    choice = prepare.resolve(options.data, options.data_dir, console.line)
+    console.line(choice.reason)
+    dataset = jax_impl.data.load(choice.name, options.data_dir)
+    directory = RunDirectory(options.out, options.model, "jax")
+    directory.config(config_of(options, recipe, choice, "jax", device.device_kind))
+    console.line(f"{options.model} on {device.device_kind}, run directory {directory.path}")
+
+    model = create_model(options.model, dataset.num_classes)
+    optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
+    train_epoch = train.make_train_epoch(model, optimizer, recipe.batch_size)
+    state = train.create_state(model.init(options.seed), optimizer)
+    size = len(dataset.train.labels)
+    orders = itertools.islice(train.shuffled(size, options.seed), recipe.epochs)
+
+    def on_epoch(epoch: train.Epoch) -> None:
+        console.line(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}")
+        directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
+
+    with console.bar("training", recipe.epochs * -(-size // recipe.batch_size)) as advance:
+        state, _ = train.fit(
+            train_epoch, state, dataset.train, orders, on_epoch=on_epoch, on_steps=advance
+        )
+    accuracy = train.make_evaluate(model)(state.variables, dataset.test)
+    console.line(f"Accuracy: {100 * accuracy:.2f} %")
+    directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
+    arrays = to_arrays(state.variables, model)
+    directory.weights(arrays, options.model, dataset.num_classes, "jax")
+
+
+def choose_device(wanted: str) -> Any:
+    """Makes the first device of a platform JAX's default one, and returns it.
+
+    Raises:
+      InputError: JAX has no such platform here.
+    """
+    try:
+        device = jax.devices(None if wanted == "auto" else wanted)[0]
+    except RuntimeError as error:
+        platforms = jax.default_backend()
+        raise InputError(f"--device {wanted}: JAX sees only {platforms} here") from error
+    jax.config.update("jax_default_device", device)
+    return device

@@ -1,0 +1,68 @@
+"""`scripts/train_torch.py`: trains a PyTorch model as the notebook does."""
+
+import torch
+from torch import nn
+
+import jax_impl.data
+import torch_ref.data
+import torch_ref.models
+import torch_ref.train
+from parity import prepare
+from parity.console import Console
+from parity.options import TrainOptions
+from parity.recipes import chosen_recipe
+from parity.rundir import RunDirectory, config_of
+from torch_ref.errors import InputError
+
+
+def main(options: TrainOptions) -> None:
+    """Trains, evaluates, and fills the run directory."""
+    recipe = chosen_recipe(options)
+    device = choose_device(options.device)
+    console = Console()
+    choice = prepare.resolve(options.data, options.data_dir, console.line)
+    console.line(choice.reason)
+    data_dir = jax_impl.data.data_directory(options.data_dir)
+    training_set, test_set = torch_ref.data.load(choice.name, data_dir)
+    directory = RunDirectory(options.out, options.model, "torch")
+    directory.config(config_of(options, recipe, choice, "torch", device))
+    console.line(f"{options.model} on {device}, run directory {directory.path}")
+
+    torch.manual_seed(options.seed)
+    classes = len(training_set.classes)
+    model = torch_ref.models.create_model(options.model, classes).to(device)
+    loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
+
+    def on_epoch(epoch: torch_ref.train.Epoch) -> None:
+        directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
+
+    with console.bar("training", recipe.epochs * len(loader)) as advance:
+        torch_ref.train.train(
+            model,
+            [loader] * recipe.epochs,
+            nn.CrossEntropyLoss(),
+            torch_ref.train.create_optimizer(recipe.optimizer, model, recipe.lr),
+            device,
+            print=console.line,
+            on_epoch=on_epoch,
+            on_steps=advance,
+        )
+    loader = torch_ref.data.make_loader(test_set, 100)
+    accuracy = torch_ref.train.test(model, loader, device, print=console.line)
+    directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
+    arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    directory.weights(arrays, options.model, classes, "torch")
+
+
+def choose_device(wanted: str) -> str:
+    """PyTorch's name for the device.
+
+    Raises:
+      InputError: PyTorch has no such device here.
+    """
+    if wanted == "tpu":
+        raise InputError("--device tpu: PyTorch cannot use a TPU; scripts/train_jax.py can")
+    there = torch.cuda.is_available()
+    if wanted == "gpu" and not there:
+        raise InputError("--device gpu: PyTorch sees no GPU here: pass --device cpu")
+    return "cuda" if there and wanted != "cpu" else "cpu"

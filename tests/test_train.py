@@ -1,0 +1,175 @@
+"""Training in both packages: steps, epochs with a partial batch, evaluation."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import torch_ref.models
+import torch_ref.train
+from jax_impl import data, optim, train
+from jax_impl.archive import Split
+from jax_impl.errors import InputError
+from jax_impl.models import create_model
+from parity.weights import to_arrays, to_torch
+
+
+def random_split(size: int, seed: int = 0) -> Split:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (size, 32, 32, 3), np.uint8)
+    return Split(images, rng.integers(0, 10, size).astype(np.int32))
+
+
+def torch_loader(split: Split, order: np.ndarray, batch_size: int, dtype=torch.float32):
+    images = torch.from_numpy(np.asarray(data.normalize(split.images)).transpose(0, 3, 1, 2).copy())
+    dataset = TensorDataset(images.to(dtype), torch.from_numpy(split.labels.astype(np.int64)))
+    return DataLoader(dataset, batch_size, sampler=order.tolist())
+
+
+@pytest.mark.parametrize("name, batch_size", [("simple_cnn", 32), ("resnet18", 16)])
+def test_training_in_float64_is_torchs(name, batch_size):
+    """Two epochs with a partial last batch: losses, parameters and statistics to 1e-12.
+
+    By SGD: Adam's first steps divide by gradients that are rounding errors.
+    """
+    split = random_split(2 * batch_size + 7)
+    orders = [np.random.default_rng(seed).permutation(len(split.labels)) for seed in (0, 1)]
+    model = create_model(name)
+    variables = model.init(0)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda x: x.astype(float) if x.dtype == jnp.float32 else x, variables)
+        optimizer = optim.sgd(0.01)
+        state, epochs = train.fit(
+            train.make_train_epoch(model, optimizer, batch_size),
+            train.create_state(wide, optimizer),
+            split,
+            orders,
+        )
+        ours = to_arrays(state.variables, model)
+    twin = torch_ref.models.create_model(name)
+    twin.load_state_dict(to_torch(variables, model))
+    twin.double()
+    theirs = torch_ref.train.train(
+        twin,
+        [torch_loader(split, order, batch_size, torch.float64) for order in orders],
+        torch.nn.CrossEntropyLoss(),
+        torch.optim.SGD(twin.parameters(), 0.01),
+        print=lambda line: None,
+    )
+    assert int(state.step) == 2 * 3
+    for ours_epoch, theirs_epoch in zip(epochs, theirs, strict=True):
+        assert abs(ours_epoch.loss - theirs_epoch.loss) <= 1e-12 * theirs_epoch.loss
+    for key, value in twin.state_dict().items():
+        error = np.abs(ours[key] - value.numpy()).max() / max(float(value.abs().max()), 1e-300)
+        assert error <= 1e-12, key
+
+
+def test_an_epoch_reports_every_step_in_chunks():
+    split = random_split(24)
+    order = np.arange(2 * train.CHUNK * 2 + 2 * 3 + 1) % 24
+    model, optimizer = create_model("simple_cnn"), optim.sgd(0.0)
+    train_epoch = train.make_train_epoch(model, optimizer, 2)
+    state = train.create_state(model.init(0), optimizer)
+    chunks = []
+    for trained, losses in train_epoch(state, split.images, split.labels, order):
+        state = trained
+        chunks.append(losses)
+    assert [len(chunk) for chunk in chunks] == [train.CHUNK, train.CHUNK, 3, 1]
+    assert int(state.step) == 2 * train.CHUNK + 4
+    logits, _ = model.apply(state.variables, data.normalize(split.images[order[-3:-1]]))
+    expected = train.cross_entropy(logits, jnp.asarray(split.labels[order[-3:-1]])).mean()
+    np.testing.assert_allclose(chunks[2][-1], expected, rtol=1e-5)
+
+
+def test_the_given_weights_survive_training():
+    model, optimizer = create_model("simple_cnn"), optim.adam()
+    variables = model.init(0)
+    before = jax.tree.map(np.array, variables)
+    state = train.create_state(variables, optimizer)
+    split = random_split(4)
+    train.make_train_step(model, optimizer)(state, split.images, split.labels)
+    for kept, leaf in zip(jax.tree.leaves(before), jax.tree.leaves(variables), strict=True):
+        assert np.array_equal(kept, leaf)
+
+
+def test_a_state_is_frozen():
+    model, optimizer = create_model("simple_cnn"), optim.adam()
+    state = train.create_state(model.init(0), optimizer)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        state.step = jnp.zeros(())  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("size", [1, 99, 100, 101, 250])
+def test_evaluation_counts_each_image_once(size):
+    split = random_split(size, seed=size)
+    model = create_model("simple_cnn")
+    variables = model.init(0)
+    logits, _ = model.apply(variables, data.normalize(split.images))
+    expected = float((np.asarray(logits).argmax(1) == split.labels).mean())
+    assert train.make_evaluate(model)(variables, split) == expected
+    twin = torch_ref.models.create_model("simple_cnn")
+    twin.load_state_dict(to_torch(variables, model))
+    loader = torch_loader(split, np.arange(size), 100)
+    assert torch_ref.train.test(twin, loader, print=lambda line: None) == expected
+
+
+def test_evaluation_uses_the_running_statistics():
+    split = random_split(40)
+    model, optimizer = create_model("resnet18"), optim.sgd(0.01)
+    state = train.create_state(model.init(0), optimizer)
+    state, _ = train.make_train_step(model, optimizer)(state, split.images, split.labels)
+    logits, _ = model.apply(state.variables, data.normalize(split.images), train=False)
+    expected = float((np.asarray(logits).argmax(1) == split.labels).mean())
+    assert train.make_evaluate(model, 7)(state.variables, split) == expected
+
+
+def test_nothing_to_train_on_is_bad_input():
+    model, optimizer = create_model("simple_cnn"), optim.adam()
+    with pytest.raises(InputError, match="batch size"):
+        train.make_train_epoch(model, optimizer, 0)
+    train_epoch = train.make_train_epoch(model, optimizer, 4)
+    state = train.create_state(model.init(0), optimizer)
+    split = random_split(4)
+    with pytest.raises(InputError, match="at least one image"):
+        train.fit(train_epoch, state, split, [np.array([], np.int32)])
+
+
+def test_the_notebooks_lines_and_numbers():
+    split = random_split(8)
+    model = torch_ref.models.create_model("simple_cnn")
+    optimizer = torch_ref.train.create_optimizer("adam", model, 1e-3)
+    lines: list[str] = []
+    loader = torch_loader(split, np.arange(8), 4)
+    epochs = torch_ref.train.train(
+        model, [loader] * 2, torch.nn.CrossEntropyLoss(), optimizer, print=lines.append
+    )
+    accuracy = torch_ref.train.test(model, loader, print=lines.append)
+    assert lines == [
+        f"Epoch 1, Loss: {epochs[0].loss:.3f}",
+        f"Epoch 2, Loss: {epochs[1].loss:.3f}",
+        f"Accuracy: {100 * accuracy:.2f} %",
+    ]
+
+
+def test_jax_trains_where_torch_is_not_installed(tmp_path):
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+sys.argv = ["train_jax.py", "--data", "digits", "--epochs", "1", "--out", {str(tmp_path / "run")!r}]
+import runpy
+runpy.run_path("scripts/train_jax.py", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Epoch 1, Loss: " in done.stdout and "Accuracy: " in done.stdout
+    assert (tmp_path / "run" / "weights.safetensors").exists()
