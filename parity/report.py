@@ -1,0 +1,201 @@
+"""Results as a table on the terminal, as report.json and as report.md."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rich.box
+import rich.table
+
+from jax_impl.errors import InputError
+from parity.comparison import Row
+from parity.console import Console
+from parity.result import Result
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All that a run found. `passed` is the verdict."""
+
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    results: Sequence[Result]
+    comparison: Sequence[Row]
+
+    @property
+    def passed(self) -> bool:
+        return all(result.passed for result in self.results)
+
+    @property
+    def verdict(self) -> str:
+        failed = [result for result in self.results if not result.passed]
+        if not failed:
+            return f"PASSED: all {len(self.results)} checks"
+        names = ", ".join(f"{r.model} {r.rung} {r.dtype}" for r in failed)
+        return f"FAILED: {len(failed)} of {len(self.results)} checks: {names}"
+
+
+def line(result: Result) -> str:
+    """A result in one line, for the log of a run."""
+    mark = "ok  " if result.passed else "FAIL"
+    return (
+        f"{mark} {result.model} {result.rung} {result.dtype}: {_number(result.measured)}, at most "
+        f"{_number(result.tolerance)} {result.unit}"
+    )
+
+
+def show(report: Report, console: Console) -> None:
+    """Prints the tables and the verdict."""
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Parity, JAX against PyTorch")
+    for column in RESULT_COLUMNS:
+        table.add_column(column, justify="right" if column in NUMBERS else "left")
+    for result in report.results:
+        style = None if result.passed else "bold red"
+        table.add_row(*_result_cells(result), style=style)
+    console.table(table)
+    for result in report.results:
+        if not result.passed:
+            console.line(f"{result.model} {result.rung} {result.dtype}: {result.detail}")
+    if report.comparison:
+        table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Conventional CNN against ResNet")
+        for column in COMPARISON_COLUMNS:
+            table.add_column(column, justify="right" if column in NUMBERS else "left")
+        for row in report.comparison:
+            table.add_row(*_comparison_cells(row))
+        console.table(table)
+    console.line(report.verdict)
+
+
+def write(report: Report, directory: Path) -> None:
+    """Writes report.json and report.md; `directory` must not exist and appears complete.
+
+    Raises:
+      InputError: it exists, or cannot be written.
+    """
+    check_new(directory)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            (staging / "report.json").write_text(to_json(report))
+            (staging / "report.md").write_text(to_markdown(report))
+            os.chmod(staging, 0o755)  # mkdtemp makes it private
+            staging.rename(directory)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"cannot write {directory}: {error.strerror or error}") from error
+
+
+def check_new(directory: Path) -> None:
+    """Raises InputError if `directory` exists: a run must not be lost to the next one."""
+    if directory.exists() or directory.is_symlink():
+        raise InputError(f"{directory} exists: pass another --out, or remove it")
+
+
+def to_json(report: Report) -> str:
+    """Schema 1: environment, data, results, and the comparison of the models."""
+    content = {
+        "schema": SCHEMA,
+        "environment": report.environment,
+        "data": report.data,
+        "results": [_finite(dataclasses.asdict(result)) for result in report.results],
+        "comparison": [_finite(dataclasses.asdict(row)) for row in report.comparison],
+    }
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity and no NaN: null stands for them."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in entry.items()
+    }
+
+
+def to_markdown(report: Report) -> str:
+    """The same as Markdown, with every detail."""
+    environment = report.environment
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    lines = [
+        "# Parity report",
+        "",
+        f"**{report.verdict}**",
+        "",
+        f"- command: `{environment['command']}`",
+        f"- commit: {environment['commit']}",
+        f"- data: {report.data['reason'].removeprefix('data: ')}",
+        f"- device: {environment['device']}; {environment['cpu']}, {environment['cores']} cores",
+        f"- precision: {environment['precision']}",
+        f"- Python {environment['python']}, {packages}",
+        "",
+        *_markdown(
+            (*RESULT_COLUMNS, "detail"), [(*_result_cells(r), r.detail) for r in report.results]
+        ),
+    ]
+    if report.comparison:
+        lines += ["", "## Conventional CNN against ResNet", ""]
+        lines += _markdown(
+            COMPARISON_COLUMNS, [_comparison_cells(row) for row in report.comparison]
+        )
+        lines += ["", COMPARISON_NOTE]
+    return "\n".join(lines) + "\n"
+
+
+RESULT_COLUMNS = ("model", "rung", "dtype", "passed", "measured", "tolerance", "unit")
+COMPARISON_COLUMNS = (
+    "model", "framework", "parameters", "MFLOPs", "s/epoch", "trained", "losses", "accuracy",
+)  # fmt: skip
+NUMBERS = {"measured", "tolerance", "parameters", "MFLOPs", "s/epoch", "accuracy"}
+COMPARISON_NOTE = (
+    "MFLOPs: forward pass of one image as each framework counts it (PyTorch: products of "
+    "convolutions and linear layers; XLA: every operation, without products with padding). "
+    "s/epoch: a step's median time in this run, times the steps of an epoch; the runs follow one "
+    "another, each alone."
+)
+
+
+def _result_cells(result: Result) -> tuple[str, ...]:
+    return (
+        result.model,
+        result.rung,
+        result.dtype,
+        "yes" if result.passed else "NO",
+        _number(result.measured),
+        _number(result.tolerance),
+        result.unit,
+    )
+
+
+def _number(value: float) -> str:
+    if value == 0:
+        return "0"
+    return f"{value:.1e}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.3g}"
+
+
+def _comparison_cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.model,
+        row.framework,
+        f"{row.parameters:,}",
+        f"{row.forward_flops / 1e6:.1f}",
+        f"{row.epoch_seconds:.1f}",
+        row.extent,
+        " ".join(f"{loss:.3f}" for loss in row.losses),
+        f"{100 * row.accuracy:.2f} %",
+    )
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [columns, ["---:" if column in NUMBERS else "---" for column in columns], *rows]
+    return [
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    ]

@@ -1,0 +1,136 @@
+"""How near two frameworks must be, derived and not tuned.
+
+In float64 both sides compute the same real numbers to about 1e-15 a step, and any difference of
+formula is far above 1e-12: the comparison is an exact gate. In float32 each framework is measured
+against its own float64 run on the same numbers; that is its rounding noise. The difference of two
+equal implementations is at most the sum of their noises. So it may be no more than `NOISE_MULTIPLE`
+times the noise of the quieter of them: a framework that computes at a lower precision than it
+claims (TF32, bfloat16 products, a one-pass variance) is hundreds of times noisier than its twin.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.result import Comparison
+
+FLOAT64_TOLERANCE = 1e-12
+"""Relative to a tensor's largest value."""
+
+NOISE_MULTIPLE = 16.0
+"""Sums of the same products in another order differ in noise by a small factor; TF32, the nearest
+lower precision, has 13 bits less and is 2**13 = 8192 times noisier."""
+
+FLOAT32_EPS = float(np.finfo(np.float32).eps)
+"""The least noise that is credited to a framework: a tensor of few values may round to exactly
+the right ones by luck."""
+
+Tensors = Mapping[str, np.ndarray]
+
+
+def compare_float64(
+    ours: Tensors, theirs: Tensors, sensitivity: Tensors | None = None
+) -> Comparison:
+    """Passes when every tensor agrees to `FLOAT64_TOLERANCE`.
+
+    Args:
+      ours, theirs: results of JAX and of PyTorch under the same names.
+      sensitivity: for ill-conditioned tensors, by how much each element moves when its input does
+        by that input's size; it is added to the scale that errors are relative to.
+    """
+    _same_names(ours, theirs)
+    sensitivity = sensitivity or {}
+    plain = {name: relative_error(ours[name], theirs[name]) for name in theirs}
+    errors = plain | {
+        name: relative_error(ours[name], theirs[name], scale) for name, scale in sensitivity.items()
+    }
+    if not errors:
+        return Comparison(
+            True, 0.0, FLOAT64_TOLERANCE, "relative error", "neither side has such a tensor"
+        )
+    worst = max(errors, key=errors.__getitem__)
+    detail = f"largest of {len(errors)} tensors: {worst}"
+    if sensitivity:
+        steepest = max(sensitivity, key=plain.__getitem__)
+        detail += f"; conditioning counted, without it {plain[steepest]:.1e} at {steepest}"
+    return Comparison(
+        errors[worst] <= FLOAT64_TOLERANCE,
+        errors[worst],
+        FLOAT64_TOLERANCE,
+        "relative error",
+        detail,
+    )
+
+
+class Float32(NamedTuple):
+    """A tensor's difference between the frameworks, and each one's noise, all relative."""
+
+    difference: float
+    our_noise: float
+    their_noise: float
+
+    @property
+    def multiple(self) -> float:
+        """The difference in units of the quieter framework's noise."""
+        return self.difference / max(min(self.our_noise, self.their_noise), FLOAT32_EPS)
+
+
+def measure_float32(
+    ours: Tensors, theirs: Tensors, our_oracle: Tensors, their_oracle: Tensors
+) -> dict[str, Float32]:
+    """Each tensor's figures on one batch; the oracles are the two float64 runs."""
+    _same_names(ours, theirs)
+    return {
+        name: Float32(
+            relative_error(ours[name], theirs[name]),
+            relative_error(ours[name], our_oracle[name]),
+            relative_error(theirs[name], their_oracle[name]),
+        )
+        for name in theirs
+    }
+
+
+def compare_float32(batches: Sequence[Mapping[str, Float32]]) -> Comparison:
+    """Passes when every tensor has a batch on which it is within `NOISE_MULTIPLE`.
+
+    Where an activation is so near to zero, or to another one in its pooling window, that rounding
+    decides on which side it falls, the gradient jumps: that happens on one batch in four here. A
+    fault of arithmetic shows on all of them.
+    """
+    least = {name: min((b[name] for b in batches), key=lambda f: f.multiple) for name in batches[0]}
+    unit = "x the quieter framework's float32 noise"
+    if not least:
+        return Comparison(True, 0.0, NOISE_MULTIPLE, unit, "neither side has such a tensor")
+    worst = max(least, key=lambda name: least[name].multiple)
+    found = least[worst]
+    detail = (
+        f"largest of {len(least)} tensors: {worst}: difference {found.difference:.1e}, noise "
+        f"{found.our_noise:.1e} in JAX and {found.their_noise:.1e} in PyTorch, relative"
+    )
+    if len(batches) > 1:
+        detail += f"; least of {len(batches)} batches"
+    return Comparison(
+        found.multiple <= NOISE_MULTIPLE, found.multiple, NOISE_MULTIPLE, unit, detail
+    )
+
+
+def relative_error(
+    value: np.ndarray, reference: np.ndarray, sensitivity: np.ndarray | float = 0.0
+) -> float:
+    """max |value - reference| / (max |reference| + sensitivity); infinite where shapes differ or a
+    value is not finite."""
+    value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
+    if value.shape != reference.shape:
+        return float("inf")
+    if value.size == 0:
+        return 0.0
+    if not (np.isfinite(value).all() and np.isfinite(reference).all()):
+        return float("inf")
+    scale = np.abs(reference).max() + np.asarray(sensitivity) + np.finfo(np.float64).tiny
+    return float((np.abs(value - reference) / scale).max())
+
+
+def _same_names(ours: Tensors, theirs: Tensors) -> None:
+    if ours.keys() != theirs.keys():
+        raise ValueError(f"different tensors: {sorted(ours.keys() ^ theirs.keys())}")
