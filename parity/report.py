@@ -1,8 +1,6 @@
 """Results as a table on the terminal, as report.json and as report.md."""
 
 import dataclasses
-import json
-import math
 import os
 import shutil
 import tempfile
@@ -14,6 +12,7 @@ import rich.box
 import rich.table
 
 from jax_impl.errors import InputError
+from parity import files
 from parity.comparison import Row
 from parity.console import Console
 from parity.result import Result
@@ -92,7 +91,7 @@ def write(report: Report, directory: Path) -> None:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
-        raise InputError(f"cannot write {directory}: {error.strerror or error}") from error
+        raise files.cannot_write(directory, error) from error
 
 
 def check_new(directory: Path) -> None:
@@ -107,18 +106,10 @@ def to_json(report: Report) -> str:
         "schema": SCHEMA,
         "environment": report.environment,
         "data": report.data,
-        "results": [_finite(dataclasses.asdict(result)) for result in report.results],
-        "comparison": [_finite(dataclasses.asdict(row)) for row in report.comparison],
+        "results": [dataclasses.asdict(result) for result in report.results],
+        "comparison": [dataclasses.asdict(row) for row in report.comparison],
     }
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def _finite(entry: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity and no NaN: null stands for them."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in entry.items()
-    }
+    return files.to_json(content, indent=2) + "\n"
 
 
 def to_markdown(report: Report) -> str:

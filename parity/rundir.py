@@ -1,13 +1,9 @@
 """A training's run directory: config.json, metrics.jsonl, weights.safetensors.
 
-Every file is written under a temporary name and renamed. Imports no framework.
+Imports no framework.
 """
 
 import dataclasses
-import json
-import math
-import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from jax_impl.errors import InputError
+from parity.files import cannot_write, to_json, write_whole
 
 FORMAT = 1
 
@@ -37,21 +34,17 @@ class RunDirectory:
             if any(self.path.iterdir()):
                 raise InputError(f"{self.path} is not empty: pass another --out, or remove it")
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def config(self, config: Mapping[str, Any]) -> None:
         """Writes config.json: what was asked for, resolved, and where it ran."""
-        self._write("config.json", (json.dumps(config, indent=2, default=str) + "\n").encode())
+        write_whole(self.path / "config.json", (to_json(config, indent=2) + "\n").encode())
 
     def metrics(self, **row: Any) -> None:
         """Adds one line to metrics.jsonl."""
-        finite = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in row.items()
-        }  # JSON has no NaN and no infinity: null stands for them
-        self._metrics.append(finite)
-        text = "".join(json.dumps(metric) + "\n" for metric in self._metrics)
-        self._write("metrics.jsonl", text.encode())
+        self._metrics.append(row)
+        text = "".join(to_json(metric) + "\n" for metric in self._metrics)
+        write_whole(self.path / "metrics.jsonl", text.encode())
 
     def weights(
         self, arrays: Mapping[str, np.ndarray], model: str, num_classes: int, framework: str
@@ -64,25 +57,8 @@ class RunDirectory:
             "num_classes": str(num_classes),
             "trained_by": framework,
         }
-        self._write("weights.safetensors", safetensors.numpy.save(dict(arrays), metadata))
-
-    def _write(self, name: str, content: bytes) -> None:
-        try:
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=self.path)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                os.chmod(temporary, 0o644)  # mkstemp makes it private
-                os.replace(temporary, self.path / name)
-            except BaseException:
-                os.unlink(temporary)
-                raise
-        except OSError as error:
-            raise _cannot_write(self.path / name, error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {path}: {error.strerror or error}")
+        content = safetensors.numpy.save(dict(arrays), metadata)
+        write_whole(self.path / "weights.safetensors", content)
 
 
 def config_of(options: Any, recipe: Any, data: Any, framework: str, device: str) -> dict[str, Any]:

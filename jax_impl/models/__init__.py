@@ -58,8 +58,18 @@ def create_model(name: str, num_classes: int = 10) -> Model:
         raise InputError(f"no model named {name!r}: choose one of {', '.join(MODELS)}")
     if num_classes < 1:
         raise InputError(f"num_classes is {num_classes}: give 1 or more")
-    build = _BUILDERS[name]
-    skeleton = build(num_classes=num_classes, rng=None)
+    return from_module(name, partial(_BUILDERS[name], num_classes=num_classes))
+
+
+def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
+    """A Flax NNX module as a pair of pure functions.
+
+    Args:
+        build: `build(rng=generator)` makes the module with its initial weights drawn from a
+            `torch_rng.Generator`; `build(rng=None)` with zeros, for its shapes alone. The module
+            is called as `module(images, train)`.
+    """
+    skeleton = build(rng=None)
     graph, *states = nnx.split(skeleton, nnx.Param, nnx.BatchStat)
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
@@ -72,13 +82,14 @@ def create_model(name: str, num_classes: int = 10) -> Model:
     }
 
     def init(seed: int = 0) -> Variables:
-        module = build(num_classes=num_classes, rng=Generator(seed))
-        _, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+        _, params, stats = nnx.split(build(rng=Generator(seed)), nnx.Param, nnx.BatchStat)
         pure = (nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
         return Variables(*jax.tree.map(jax.numpy.asarray, pure))
 
     def apply(variables: Variables, images: jax.Array, train: bool = False):
-        module = nnx.merge(graph, nnx.State(variables.params), nnx.State(variables.batch_stats))
+        module: Any = nnx.merge(
+            graph, nnx.State(variables.params), nnx.State(variables.batch_stats)
+        )
         logits = module(images, train)
         return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
