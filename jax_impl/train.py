@@ -195,14 +195,14 @@ def fit(
     split: Split,
     orders: Iterable[np.ndarray],
     *,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_epoch: Callable[[Epoch, TrainState], None] = lambda epoch, state: None,
     on_steps: Callable[[int], None] = lambda steps: None,
 ) -> tuple[TrainState, list[Epoch]]:
     """Trains one epoch on each of `orders` (indices into `split`); consumes `state`.
 
     Args:
         train_epoch: from `make_train_epoch`.
-        on_epoch: called after each epoch.
+        on_epoch: called after each epoch; the state it gets is consumed by the next one.
         on_steps: called with the number of steps taken since its last call.
     """
     images, labels = jax.device_put((split.images, split.labels))
@@ -216,5 +216,5 @@ def fit(
         seconds = time.perf_counter() - started
         loss = float(np.concatenate(losses).mean(dtype=np.float64))
         epochs.append(Epoch(number, loss, seconds))
-        on_epoch(epochs[-1])
+        on_epoch(epochs[-1], state)
     return state, epochs

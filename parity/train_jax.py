@@ -36,7 +36,7 @@ def main(options: TrainOptions) -> None:
     size = len(dataset.train.labels)
     orders = itertools.islice(train.shuffled(size, options.seed), recipe.epochs)
 
-    def on_epoch(epoch: train.Epoch) -> None:
+    def on_epoch(epoch: train.Epoch, state: train.TrainState) -> None:
         console.line(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}")
         directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
 

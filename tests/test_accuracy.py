@@ -48,7 +48,7 @@ def test_a_plan_below_an_epoch_is_cut_in_equal_parts(affordable, size, steps):
 
 
 def training(losses: list[float], accuracy: float) -> Training:
-    return Training("either", losses, accuracy, 1.0)
+    return Training("either", losses, accuracy, 1.0, [accuracy - 0.1, accuracy + 0.1])
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,7 @@ def test_the_fixed_bars(theirs, passed):
 def test_replicas_widen_the_bars_to_their_spread(theirs, passed):
     plan = Plan([np.arange(2)] * 2, "part", 2, 10, 4)
     runs = [training([1.0 + 0.001 * i, 0.5 + 0.05 * i], 0.6 + 0.01 * i) for i in (-2, -1, 0, 1, 2)]
-    fixed = accuracy._fixed(runs[2], theirs, plan, 10_000)
-    found = accuracy._against_replicas(runs, theirs, plan, fixed)
+    found = accuracy._against_replicas(runs, theirs, plan, 10_000)
     assert [comparison.passed for comparison in found] == passed
 
 
@@ -112,6 +111,8 @@ def test_both_frameworks_train_alike(few, pair, capsys):
     assert all(found.passed for found in outcome.results), outcome.results
     first, second = outcome.trainings
     assert len(first.losses) == len(second.losses) == 5
+    assert first.checkpoints[-1] == first.accuracy  # a hundred test images are all
+    assert second.checkpoints[-1] == second.accuracy
     np.testing.assert_allclose(first.losses, second.losses, rtol=0.01)
     assert first.losses[-1] < first.losses[0] / 2
     output = capsys.readouterr().out
