@@ -2,13 +2,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: parity test lint clean
+.PHONY: parity test proof lint clean
 
 parity: $(VENV)/installed
 	$(BIN)/python -m parity run $(ARGS)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(ARGS)
+
+# The long proofs, and nothing else.
+proof: $(VENV)/installed
+	$(BIN)/python -m pytest -m proof $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

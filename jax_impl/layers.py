@@ -31,17 +31,21 @@ class Conv2d(nnx.Module):
         *,
         stride: int = 1,
         padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
         bias: bool = True,
         rng: Generator | None,
     ):
-        self.stride, self.padding = stride, padding
-        shape = (out_channels, in_channels, kernel_size, kernel_size)
-        bound = 1 / math.sqrt(in_channels * kernel_size**2)  # kaiming_uniform_(a=sqrt(5))
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        shape = (out_channels, in_channels // groups, kernel_size, kernel_size)
+        bound = 1 / math.sqrt(math.prod(shape[1:]))  # kaiming_uniform_(a=sqrt(5))
         self.kernel = nnx.Param(_uniform(rng, shape, bound).transpose(2, 3, 1, 0))
         self.bias = nnx.Param(_uniform(rng, (out_channels,), bound)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = lowering.conv2d(x, self.kernel[...], self.stride, self.padding)
+        x = lowering.conv2d(
+            x, self.kernel[...], self.stride, self.padding, self.dilation, self.groups
+        )
         return x if self.bias is None else x + self.bias[...]
 
 

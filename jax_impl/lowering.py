@@ -20,57 +20,87 @@ def on_cpu() -> bool:
     return getattr(device, "platform", device) == "cpu"
 
 
-def conv2d(images: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
+def conv2d(
+    images: jax.Array,
+    kernel: jax.Array,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> jax.Array:
     """Cross-correlation as in `torch.nn.functional.conv2d`, with symmetric zero padding.
 
     Args:
         images: [n, h, w, c].
-        kernel: [kh, kw, c, o], of the same dtype.
+        kernel: [kh, kw, c / groups, o], of the same dtype.
 
     Returns:
-        [n, (h + 2 padding - kh) // stride + 1, (w + 2 padding - kw) // stride + 1, o]
+        [n, (h + 2 padding - dilation (kh - 1) - 1) // stride + 1, the same of w and kw, o]
     """
     if on_cpu():
-        return conv2d_im2col(images, kernel, stride, padding)
-    return conv2d_native(images, kernel, stride, padding)
+        return conv2d_im2col(images, kernel, stride, padding, dilation, groups)
+    return conv2d_native(images, kernel, stride, padding, dilation, groups)
 
 
-def conv2d_native(images: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+def conv2d_native(
+    images: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int, groups: int
+) -> jax.Array:
     """`conv2d` by `lax.conv_general_dilated`."""
     return lax.conv_general_dilated(
         images,
         kernel,
         (stride, stride),
         [(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 
-def conv2d_im2col(images: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    """`conv2d` as one matrix product; taps that only ever meet padding are left out."""
-    n, h, w, _ = images.shape
+def conv2d_im2col(
+    images: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int, groups: int
+) -> jax.Array:
+    """`conv2d` as one matrix product, batched over the groups; taps that only ever meet padding
+    are left out."""
+    n, h, w, c = images.shape
     kh, kw, _, o = kernel.shape
-    out_h, out_w = (h + 2 * padding - kh) // stride + 1, (w + 2 * padding - kw) // stride + 1
-    rows, columns = _live(kh, h, out_h, stride, padding), _live(kw, w, out_w, stride, padding)
+    out_h, out_w = (
+        (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+        for size, taps in ((h, kh), (w, kw))
+    )
+    rows = _live(kh, h, out_h, stride, padding, dilation)
+    columns = _live(kw, w, out_w, stride, padding, dilation)
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    taps = [_window(padded, i, j, out_h, out_w, stride) for i in rows for j in columns]
-    patches = jnp.concatenate(taps, axis=-1) if len(taps) > 1 else taps[0]
-    weights = kernel[rows.start : rows.stop, columns.start : columns.stop].reshape(-1, o)
-    return (patches.reshape(n * out_h * out_w, -1) @ weights).reshape(n, out_h, out_w, o)
+    taps = [
+        _window(padded, i * dilation, j * dilation, out_h, out_w, stride)
+        for i in rows
+        for j in columns
+    ]
+    weights = kernel[rows.start : rows.stop, columns.start : columns.stop]
+    if groups == 1:
+        patches = jnp.concatenate(taps, axis=-1) if len(taps) > 1 else taps[0]
+        flat = patches.reshape(n * out_h * out_w, -1) @ weights.reshape(-1, o)
+        return flat.reshape(n, out_h, out_w, o)
+    patches = jnp.stack(taps, axis=-2).reshape(-1, len(taps), groups, c // groups)
+    weights = weights.reshape(len(taps), c // groups, groups, o // groups)
+    flat = jnp.einsum("ptgc,tcgo->pgo", patches, weights)
+    return flat.reshape(n, out_h, out_w, o)
 
 
-def _live(size: int, extent: int, out: int, stride: int, padding: int) -> range:
+def _live(size: int, extent: int, out: int, stride: int, padding: int, dilation: int) -> range:
     """The taps along one axis of the kernel that meet a pixel at some output position."""
     live = [
         tap
         for tap in range(size)
-        if any(0 <= tap - padding + stride * position < extent for position in range(out))
+        if any(
+            0 <= tap * dilation - padding + stride * position < extent for position in range(out)
+        )
     ]
     return range(live[0], live[-1] + 1)
 
 
 def _window(padded: jax.Array, i: int, j: int, out_h: int, out_w: int, stride: int) -> jax.Array:
-    """What tap (i, j) meets: [n, out_h, out_w, c]."""
+    """What a tap at offset (i, j) meets: [n, out_h, out_w, c]."""
     n, _, _, c = padded.shape
     stop = (n, i + (out_h - 1) * stride + 1, j + (out_w - 1) * stride + 1, c)
     return lax.slice(padded, (0, i, j, 0), stop, (1, stride, stride, 1))

@@ -1,13 +1,16 @@
 """The command: `python -m parity run`, `python -m parity list`."""
 
+import dataclasses
 import importlib.util
 from typing import Annotated
 
 import tyro
 
+from jax_impl import registry
 from jax_impl.errors import InputError
 from parity import cli
-from parity.options import MODELS, RUNG_PURPOSES, ListOptions, RunOptions
+from parity.options import RUNG_PURPOSES, ListOptions, RunOptions
+from parity.recipes import chosen_model
 
 Options = (
     Annotated[RunOptions, tyro.conf.subcommand("run")]
@@ -18,13 +21,17 @@ Options = (
 def main(options: RunOptions | ListOptions) -> int:
     """Returns the exit status."""
     if isinstance(options, ListOptions):
-        print("models:", *MODELS)
+        print("models, with their options:")
+        for name, entry in registry.MODELS.items():
+            print(f"  {name:16}", *(field.name for field in dataclasses.fields(entry.options)))
         print("rungs:")
         for rung, purpose in RUNG_PURPOSES.items():
             print(f"  {rung:12} {purpose}")
         return 0
     if not importlib.util.find_spec("torch"):
         raise InputError("PyTorch is not installed: pip install 'jax-torch-parity[torch]'")
+    for text in options.models:
+        chosen_model(text)
     from parity.run import run  # here, so that a typo is told before the frameworks are loaded
 
     return run(options)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jax_impl.errors import InputError
+from jax_impl.registry import Spec
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -23,6 +24,16 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def weights_metadata(spec: Spec) -> dict[str, str]:
+    """What other tools need to know of a file of weights."""
+    return {
+        "format": "pt",
+        "format_version": "1",
+        "model": str(spec),
+        "num_classes": str(spec.options.num_classes),
+    }
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -4,14 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, get_args
 
-ModelName = Literal["simple_cnn", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 RungName = Literal[
     "data", "forward", "loss", "gradients", "batch_stats", "optimizer", "accuracy"
 ]  # fmt: skip
 DataName = Literal["auto", "cifar10", "digits"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 
-MODELS: tuple[ModelName, ...] = get_args(ModelName)
 RUNGS: tuple[RungName, ...] = get_args(RungName)
 
 RUNG_PURPOSES: dict[RungName, str] = {
@@ -29,8 +27,9 @@ RUNG_PURPOSES: dict[RungName, str] = {
 class RunOptions:
     """Checks that the PyTorch models and their JAX twins are the same, and trains both."""
 
-    models: tuple[ModelName, ...] = ("simple_cnn", "resnet18")
-    """what to compare"""
+    models: tuple[str, ...] = ("simple_cnn", "resnet18")
+    """what to compare: names that `python -m parity list` gives, each NAME[:OPTION=VALUE]..., as
+    resnet18:stem=cifar or simple_cnn:channels=16,32,64:kernel_size=5"""
 
     rungs: tuple[RungName, ...] = RUNGS
     """which checks; `python -m parity list` says what each one does"""
@@ -67,8 +66,9 @@ class ListOptions:
 class TrainOptions:
     """Trains a model by the notebook's recipe."""
 
-    model: ModelName = "simple_cnn"
-    """what to train"""
+    model: str = "simple_cnn"
+    """what to train: NAME[:OPTION=VALUE]..., as resnet18:stem=cifar or
+    simple_cnn:channels=16,32,64:kernel_size=5; `python -m parity list` gives the names"""
 
     data: DataName = "auto"
     """auto: CIFAR-10 if it is prepared or can be had, else scikit-learn's digits"""

@@ -15,7 +15,8 @@ from torch import nn
 
 import torch_ref.data
 import torch_ref.models
-from jax_impl.models import Model, Variables, create_model
+from jax_impl import registry
+from jax_impl.models import Model, Variables, from_spec
 from parity.recipes import Recipe, recipe
 from parity.weights import to_torch
 
@@ -44,13 +45,16 @@ class Pair:
     recipe: Recipe
 
 
-def create_pair(name: str, num_classes: int = 10) -> Pair:
-    """The pair `name` of the registry."""
+def create_pair(spec: registry.Spec | str) -> Pair:
+    """The pair of the registry that a spec, or its text NAME[:OPTION=VALUE]..., describes."""
+    if isinstance(spec, str):
+        spec = registry.parse(spec)
+    options = dataclasses.asdict(spec.options)
     return Pair(
-        name,
-        create_model(name, num_classes),
-        lambda: torch_ref.models.create_model(name, num_classes),
-        recipe(name),
+        str(spec),
+        from_spec(spec),
+        lambda: torch_ref.models.create_model(spec.name, **options),
+        recipe(spec.name),
     )
 
 

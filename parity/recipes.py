@@ -3,8 +3,13 @@
 import dataclasses
 import math
 
+from jax_impl import registry
 from jax_impl.errors import InputError
 from parity.options import TrainOptions
+
+IMAGE_SIZE = (32, 32)
+NUM_CLASSES = 10
+"""Of CIFAR-10 and of the digits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +20,20 @@ class Recipe:
     optimizer: str
     lr: float
     epochs: int = 5
+
+
+def chosen_model(text: str) -> registry.Spec:
+    """The model that NAME[:OPTION=VALUE]... names, for images and classes of this project's data.
+
+    Raises:
+      InputError: no such model, or one for other images or classes.
+    """
+    spec = registry.parse(text)
+    for name, needed in (("image_size", IMAGE_SIZE), ("num_classes", NUM_CLASSES)):
+        value = getattr(spec.options, name, needed)
+        if value != needed:
+            raise InputError(f"model {text!r}: {name} must be {needed} for this data, not {value}")
+    return spec
 
 
 def recipe(model: str) -> Recipe:
@@ -32,9 +51,8 @@ def chosen_recipe(options: TrainOptions) -> Recipe:
     """
     names = [field.name for field in dataclasses.fields(Recipe)]
     given = {name: getattr(options, name) for name in names}
-    chosen = dataclasses.replace(
-        recipe(options.model), **{name: value for name, value in given.items() if value is not None}
-    )
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen = dataclasses.replace(recipe(chosen_model(options.model).name), **given)
     for name in ("epochs", "batch_size"):
         if getattr(chosen, name) < 1:
             option = name.replace("_", "-")

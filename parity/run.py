@@ -19,6 +19,7 @@ from parity.environment import choose_device, describe, pin_precision
 from parity.ladder import climb
 from parity.options import RunOptions
 from parity.pair import Batch, Pair, create_pair, randomised
+from parity.recipes import chosen_model
 from parity.result import Result
 from parity.rungs import NUMERIC, accuracy, data
 
@@ -64,8 +65,8 @@ def _climb(
     """Results as they are found, in the order of the ladder; the accuracy rung adds to `rows`."""
     if "data" in options.rungs:
         yield from data.run(ours, theirs, options.seed)
-    for name in dict.fromkeys(options.models):
-        pair = create_pair(name, ours.num_classes)
+    for spec in dict.fromkeys(chosen_model(text) for text in options.models):
+        pair = create_pair(spec)
         initial = pair.model.init(options.seed)
         weights = randomised(initial, options.seed)
         batches = _batches(pair, ours, options.seed)

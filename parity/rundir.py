@@ -4,6 +4,7 @@ Imports no framework.
 """
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,8 @@ import numpy as np
 import safetensors.numpy
 
 from jax_impl.errors import InputError
-from parity.files import cannot_write, to_json, write_whole
-
-FORMAT = 1
+from jax_impl.registry import Spec
+from parity.files import cannot_write, to_json, weights_metadata, write_whole
 
 
 class RunDirectory:
@@ -26,7 +26,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path | None, model: str, framework: str):
-        name = time.strftime(f"{model}-{framework}-%Y%m%d-%H%M%S")
+        name = re.sub("[^a-z0-9_]", "-", f"{model}-{framework}") + time.strftime("-%Y%m%d-%H%M%S")
         self.path = path or Path("runs") / name
         self._metrics: list[dict[str, Any]] = []
         try:
@@ -46,17 +46,9 @@ class RunDirectory:
         text = "".join(to_json(metric) + "\n" for metric in self._metrics)
         write_whole(self.path / "metrics.jsonl", text.encode())
 
-    def weights(
-        self, arrays: Mapping[str, np.ndarray], model: str, num_classes: int, framework: str
-    ) -> None:
+    def weights(self, arrays: Mapping[str, np.ndarray], spec: Spec, framework: str) -> None:
         """Writes weights.safetensors: a PyTorch state_dict, whichever framework trained it."""
-        metadata = {
-            "format": "pt",
-            "format_version": str(FORMAT),
-            "model": model,
-            "num_classes": str(num_classes),
-            "trained_by": framework,
-        }
+        metadata = weights_metadata(spec) | {"trained_by": framework}
         content = safetensors.numpy.save(dict(arrays), metadata)
         write_whole(self.path / "weights.safetensors", content)
 

@@ -8,28 +8,28 @@ import jax
 import jax_impl.data
 from jax_impl import optim, train
 from jax_impl.errors import InputError
-from jax_impl.models import create_model
+from jax_impl.models import from_spec
 from parity import prepare
 from parity.console import Console
 from parity.options import TrainOptions
-from parity.recipes import chosen_recipe
+from parity.recipes import chosen_model, chosen_recipe
 from parity.rundir import RunDirectory, config_of
 from parity.weights import to_arrays
 
 
 def main(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
-    recipe = chosen_recipe(options)
+    spec, recipe = chosen_model(options.model), chosen_recipe(options)
     device = choose_device(options.device)
     console = Console()
     choice = prepare.resolve(options.data, options.data_dir, console.line)
     console.line(choice.reason)
     dataset = jax_impl.data.load(choice.name, options.data_dir)
-    directory = RunDirectory(options.out, options.model, "jax")
+    directory = RunDirectory(options.out, str(spec), "jax")
     directory.config(config_of(options, recipe, choice, "jax", device.device_kind))
-    console.line(f"{options.model} on {device.device_kind}, run directory {directory.path}")
+    console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
 
-    model = create_model(options.model, dataset.num_classes)
+    model = from_spec(spec)
     optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
     train_epoch = train.make_train_epoch(model, optimizer, recipe.batch_size)
     state = train.create_state(model.init(options.seed), optimizer)
@@ -48,7 +48,7 @@ def main(options: TrainOptions) -> None:
     console.line(f"Accuracy: {100 * accuracy:.2f} %")
     directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
     arrays = to_arrays(state.variables, model)
-    directory.weights(arrays, options.model, dataset.num_classes, "jax")
+    directory.weights(arrays, spec, "jax")
 
 
 def choose_device(wanted: str) -> Any:

@@ -1,5 +1,7 @@
 """`scripts/train_torch.py`: trains a PyTorch model as the notebook does."""
 
+import dataclasses
+
 import torch
 from torch import nn
 
@@ -10,27 +12,26 @@ import torch_ref.train
 from parity import prepare
 from parity.console import Console
 from parity.options import TrainOptions
-from parity.recipes import chosen_recipe
+from parity.recipes import chosen_model, chosen_recipe
 from parity.rundir import RunDirectory, config_of
 from torch_ref.errors import InputError
 
 
 def main(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
-    recipe = chosen_recipe(options)
+    spec, recipe = chosen_model(options.model), chosen_recipe(options)
     device = choose_device(options.device)
     console = Console()
     choice = prepare.resolve(options.data, options.data_dir, console.line)
     console.line(choice.reason)
     data_dir = jax_impl.data.data_directory(options.data_dir)
     training_set, test_set = torch_ref.data.load(choice.name, data_dir)
-    directory = RunDirectory(options.out, options.model, "torch")
+    directory = RunDirectory(options.out, str(spec), "torch")
     directory.config(config_of(options, recipe, choice, "torch", device))
-    console.line(f"{options.model} on {device}, run directory {directory.path}")
+    console.line(f"{spec} on {device}, run directory {directory.path}")
 
     torch.manual_seed(options.seed)
-    classes = len(training_set.classes)
-    model = torch_ref.models.create_model(options.model, classes).to(device)
+    model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
     loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
 
     def on_epoch(epoch: torch_ref.train.Epoch) -> None:
@@ -51,7 +52,7 @@ def main(options: TrainOptions) -> None:
     accuracy = torch_ref.train.test(model, loader, device, print=console.line)
     directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
     arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
-    directory.weights(arrays, options.model, classes, "torch")
+    directory.weights(arrays, spec, "torch")
 
 
 def choose_device(wanted: str) -> str:

@@ -11,6 +11,7 @@ import torch_ref.models
 from jax_impl import lowering
 from jax_impl.errors import InputError
 from jax_impl.models import MODELS, Model, Variables, create_model
+from parity.pair import create_pair
 from parity.weights import to_torch
 
 TOLERANCE = 1e-12  # relative, float64: a wrong formula departs by 1e-8 and more
@@ -47,16 +48,28 @@ def randomised(name: str) -> tuple[Model, Variables, torch.nn.Module]:
     return model, variables, twin
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_init_is_torchs(name):
-    model = create_model(name)
-    variables = model.init(3)
+DEEP = "resnet101", "resnet152", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet101_2"
+INIT = [
+    *(pytest.param(name, marks=pytest.mark.proof) if name in DEEP else name for name in MODELS),
+    "resnet18:stem=cifar",
+    "resnet18:zero_init_residual=true:num_classes=1000",
+    "resnet50:zero_init_residual=true",
+    "preact_resnet18:stem=cifar",
+    "plain18:stem=cifar",
+    "simple_cnn:channels=8,16,24:kernel_size=5:pool_size=2:hidden=64:image_size=45,37",
+]
+
+
+@pytest.mark.parametrize("text", INIT)
+def test_init_is_torchs(text):
+    pair = create_pair(text)
+    variables = pair.model.init(3)
     torch.manual_seed(3)
-    theirs = torch_ref.models.create_model(name).state_dict()
-    ours = to_torch(variables, model)
+    theirs = pair.make_torch().state_dict()
+    ours = to_torch(variables, pair.model)
     assert ours.keys() == theirs.keys()
     for key, value in theirs.items():
-        if name != "simple_cnn" and value.ndim == 4:  # drawn from a normal distribution
+        if "simple_cnn" not in text and value.ndim == 4:  # drawn from a normal distribution
             assert float((ours[key] - value).abs().max() / value.std()) <= NORMAL_TOLERANCE, key
         else:
             assert torch.equal(ours[key], value.to(ours[key].dtype)), key
@@ -97,18 +110,34 @@ def test_float64_forward_statistics_and_gradients(name, train):
 
 
 @pytest.mark.parametrize(
-    "size, kernel, stride, padding",
-    [(8, 3, 1, 1), (9, 3, 2, 1), (1, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 1), (16, 7, 2, 3)]
-    + [(5, 1, 2, 0)],
+    "size, kernel, stride, padding, dilation, groups",
+    [(8, 3, 1, 1, 1, 1), (9, 3, 2, 1, 1, 1), (1, 3, 1, 1, 1, 1), (2, 3, 1, 1, 1, 1)]
+    + [(2, 3, 2, 1, 1, 1), (16, 7, 2, 3, 1, 1), (5, 1, 2, 0, 1, 1), (6, 4, 1, 2, 1, 1)]
+    + [(8, 3, 1, 2, 2, 1), (2, 3, 1, 4, 4, 1), (8, 3, 2, 1, 1, 3), (4, 3, 1, 2, 2, 6)],
 )
-def test_lowerings_of_a_convolution_agree(size, kernel, stride, padding):
+def test_lowerings_of_a_convolution_agree(size, kernel, stride, padding, dilation, groups):
+    """Values and gradients, against lax.conv and against PyTorch."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, size, size + 1, 6))
+    weights = rng.normal(size=(kernel, kernel, 6 // groups, 12))
+    arguments = stride, padding, dilation, groups
+    theirs = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
+    their_weights = torch.from_numpy(weights.transpose(3, 2, 0, 1).copy()).requires_grad_()
+    expected = torch.nn.functional.conv2d(theirs, their_weights, None, *arguments)
+    cotangent = rng.normal(size=expected.shape)
+    expected.backward(torch.from_numpy(cotangent))
+    assert theirs.grad is not None and their_weights.grad is not None
     with jax.enable_x64(True):
-        rng = np.random.default_rng(0)
-        images = rng.normal(size=(2, size, size, 3))
-        weights = rng.normal(size=(kernel, kernel, 3, 5))
-        lowered = lowering.conv2d_im2col(jnp.asarray(images), jnp.asarray(weights), stride, padding)
-        native = lowering.conv2d_native(jnp.asarray(images), jnp.asarray(weights), stride, padding)
-        assert relative(lowered, native) <= TOLERANCE
+        for lowering_of in (lowering.conv2d_im2col, lowering.conv2d_native):
+            found, pull = jax.vjp(
+                lambda x, w, function=lowering_of: function(x, w, *arguments),
+                jnp.asarray(images),
+                jnp.asarray(weights),
+            )
+            by_images, by_weights = pull(jnp.asarray(cotangent.transpose(0, 2, 3, 1)))
+            assert relative(found.transpose(0, 3, 1, 2), expected.detach().numpy()) <= TOLERANCE
+            assert relative(by_images.transpose(0, 3, 1, 2), theirs.grad.numpy()) <= TOLERANCE
+            assert relative(by_weights.transpose(3, 2, 0, 1), their_weights.grad) <= TOLERANCE
 
 
 @pytest.mark.parametrize("window, stride, padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1)])

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch_ref.models
 from jax_impl.errors import InputError
 from jax_impl.models import create_model
+from jax_impl.registry import create_spec
 from parity.options import TrainOptions
 from parity.recipes import Recipe, chosen_recipe, recipe
 from parity.rundir import RunDirectory
@@ -130,7 +131,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_weights_keep_their_bits(tmp_path):
     directory = RunDirectory(tmp_path / "run", "simple_cnn", "jax")
     array = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    directory.weights({"a": array}, "simple_cnn", 10, "jax")
+    directory.weights({"a": array}, create_spec("simple_cnn"), "jax")
     state = safetensors.torch.load_file(directory.path / "weights.safetensors")
     assert np.array_equal(state["a"].numpy(), array)
 

@@ -1,39 +1,225 @@
-"""The notebook's models: its small CNN, and torchvision's ResNets without pretrained weights."""
+"""The PyTorch twins: the notebook's small CNN, torchvision's ResNets, and nets it does not have."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock
 
 from torch_ref.errors import InputError
 
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-MODELS = ("simple_cnn", *RESNETS)
+TORCHVISION = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
+    "wide_resnet50_2", "wide_resnet101_2",
+)  # fmt: skip
 
 
 class SimpleCNN(nn.Module):
-    """Two 3x3 convolutions 3->32->64, ReLU and 2x2 max-pool after each, fc 4096->512->classes."""
+    """The notebook's, 3x3 convolutions 3->32->64, ReLU and 2x2 max-pool after each, fc
+    4096->512->classes, and the same of any depth, filter size and pooling."""
 
-    def __init__(self, num_classes: int = 10):
+    def __init__(
+        self,
+        num_classes: int = 10,
+        channels: tuple[int, ...] = (32, 64),
+        kernel_size: int = 3,
+        pool_size: int = 2,
+        hidden: int = 512,
+        image_size: tuple[int, int] | int = 32,
+    ):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
-        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
-        self.pool = nn.MaxPool2d(2, 2)
-        self.fc1 = nn.Linear(64 * 8 * 8, 512)
-        self.fc2 = nn.Linear(512, num_classes)
+        h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.depth = len(channels)
+        inputs = 3
+        for number, outputs in enumerate(channels, 1):
+            conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)
+            setattr(self, f"conv{number}", conv)
+            even = 1 - kernel_size % 2  # an even kernel's padding adds a pixel
+            h, w, inputs = (h + even) // pool_size, (w + even) // pool_size, outputs
+        self.pool = nn.MaxPool2d(pool_size, pool_size)
+        self.fc1 = nn.Linear(inputs * h * w, hidden)
+        self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """float [n, 3, 32, 32] -> logits [n, num_classes]."""
-        x = self.pool(F.relu(self.conv1(x)))
-        x = self.pool(F.relu(self.conv2(x)))
+        """float [n, 3, h, w] -> logits [n, num_classes]."""
+        for number in range(1, self.depth + 1):
+            x = self.pool(F.relu(getattr(self, f"conv{number}")(x)))
         x = F.relu(self.fc1(torch.flatten(x, 1)))
         return self.fc2(x)
 
 
-def create_model(name: str, num_classes: int = 10) -> nn.Module:
-    """The model `name`, one of `MODELS`, with PyTorch's own initial weights."""
+class PlainBlock(BasicBlock):
+    """torchvision's basic block without its shortcut."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.downsample = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(x)))
+
+
+class OptionABlock(nn.Module):
+    """He et al.'s block with a shortcut that has no parameters: every second pixel, and zeros for
+    the new channels, half of them before the old ones and half after."""
+
+    def __init__(self, inplanes: int, planes: int, stride: int):
+        super().__init__()
+        self.stride, self.border = stride, (planes - inplanes) // 2
+        self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        shortcut = F.pad(shortcut, (0, 0, 0, 0, self.border, self.border))
+        x = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+class CifarResNet(nn.Module):
+    """He et al. 2015, section 4.2: 6n + 2 layers for 32x32 images, n = `blocks` a stage."""
+
+    def __init__(self, blocks: int, num_classes: int = 10):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = self._stage(blocks, 16, 16, 1)
+        self.layer2 = self._stage(blocks, 16, 32, 2)
+        self.layer3 = self._stage(blocks, 32, 64, 2)
+        self.fc = nn.Linear(64, num_classes)
+        _draw_kaiming_normal(self)
+
+    def _stage(self, blocks: int, inplanes: int, planes: int, stride: int) -> nn.Sequential:
+        first = OptionABlock(inplanes, planes, stride)
+        return nn.Sequential(first, *(OptionABlock(planes, planes, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+class PreActBlock(nn.Module):
+    """He et al. 2016: F(relu(bn(x))) + x, F two 3x3 convolutions or a bottleneck of three.
+
+    `first` in the net, it reads what is activated already.
+    """
+
+    def __init__(self, inplanes: int, planes: int, stride: int, first: bool, bottleneck: bool):
+        super().__init__()
+        out = 4 * planes if bottleneck else planes
+        size, first_stride = (1, 1) if bottleneck else (3, stride)
+        self.bn1 = None if first else nn.BatchNorm2d(inplanes)
+        self.conv1 = nn.Conv2d(inplanes, planes, size, first_stride, size // 2, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride if bottleneck else 1, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(planes) if bottleneck else None
+        self.conv3 = nn.Conv2d(planes, out, 1, bias=False) if bottleneck else None
+        self.downsample = None
+        if stride != 1 or inplanes != out:
+            self.downsample = nn.Conv2d(inplanes, out, 1, stride, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        active = x if self.bn1 is None else F.relu(self.bn1(x))
+        shortcut = x if self.downsample is None else self.downsample(active)
+        x = self.conv1(active)
+        x = self.conv2(F.relu(self.bn2(x)))
+        if self.bn3 is not None and self.conv3 is not None:
+            x = self.conv3(F.relu(self.bn3(x)))
+        return x + shortcut
+
+
+class PreActResNet(nn.Module):
+    """He et al. 2016 with torchvision's stem, or the small one for "cifar"."""
+
+    def __init__(
+        self,
+        blocks: tuple[int, ...],
+        bottleneck: bool,
+        num_classes: int = 10,
+        stem: str = "imagenet",
+    ):
+        super().__init__()
+        if stem == "imagenet":
+            self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+            self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1)
+        else:
+            self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+            self.maxpool = nn.Identity()
+        self.bn1 = nn.BatchNorm2d(64)
+        inplanes, stages = 64, []
+        for stage, count in enumerate(blocks):
+            planes, stride, modules = 64 * 2**stage, 1 if stage == 0 else 2, []
+            for index in range(count):
+                first = stage == 0 and index == 0
+                modules.append(PreActBlock(inplanes, planes, stride, first, bottleneck))
+                inplanes, stride = 4 * planes if bottleneck else planes, 1
+            stages.append(nn.Sequential(*modules))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.bn2 = nn.BatchNorm2d(inplanes)
+        self.fc = nn.Linear(inplanes, num_classes)
+        _draw_kaiming_normal(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(F.relu(self.bn2(x)).mean((2, 3)))
+
+
+def create_model(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
+    """The model `name`, one of `MODELS`, with PyTorch's own initial weights.
+
+    Args:
+      options: `stem="cifar"` (a 3x3 stem without max-pool) for all but the nets that have no
+        other; torchvision's own for torchvision's; those of `SimpleCNN` for "simple_cnn".
+    """
     if name not in MODELS:
         raise InputError(f"no model named {name!r}: choose one of {', '.join(MODELS)}")
-    if name == "simple_cnn":
-        return SimpleCNN(num_classes)
-    return getattr(torchvision.models, name)(weights=None, num_classes=num_classes)
+    return _MAKERS[name](num_classes=num_classes, **options)
+
+
+def _torchvision(make: Callable[..., nn.Module], stem: str = "imagenet", **options: Any):
+    if dilation := options.pop("replace_stride_with_dilation", None):
+        options["replace_stride_with_dilation"] = list(dilation)
+    model: Any = make(**options)
+    if stem == "cifar":
+        model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        _draw_kaiming_normal(model.conv1)
+        model.maxpool = nn.Identity()
+    return model
+
+
+def _draw_kaiming_normal(net: nn.Module) -> None:
+    """torchvision's initial weights of convolutions."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _maker(name: str) -> Callable[..., nn.Module]:
+    return partial(_torchvision, partial(getattr(torchvision.models, name), weights=None))
+
+
+def _plain(blocks: list[int]) -> Callable[..., nn.Module]:
+    return partial(_torchvision, partial(torchvision.models.ResNet, PlainBlock, blocks))
+
+
+_MAKERS: dict[str, Callable[..., nn.Module]] = {
+    "simple_cnn": SimpleCNN,
+    **{name: _maker(name) for name in TORCHVISION},
+    **{f"resnet{6 * n + 2}": partial(CifarResNet, n) for n in (3, 5, 7, 9, 18)},
+    "preact_resnet18": partial(PreActResNet, (2, 2, 2, 2), False),
+    "preact_resnet34": partial(PreActResNet, (3, 4, 6, 3), False),
+    "preact_resnet50": partial(PreActResNet, (3, 4, 6, 3), True),
+    "plain18": _plain([2, 2, 2, 2]),
+    "plain34": _plain([3, 4, 6, 3]),
+}
+MODELS = tuple(_MAKERS)

@@ -1,27 +1,32 @@
-"""The registry: `create_model(name)` -> a model as a pair of pure functions."""
+"""`create_model(name, **options)` -> a model as a pair of pure functions."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.nnx as nnx
 import jax
 
-from jax_impl.errors import InputError
-from jax_impl.layers import Linear
-from jax_impl.models.resnet import BasicBlock, Bottleneck, ResNet
+from jax_impl import registry
+from jax_impl.layers import BatchNorm2d, Conv2d, Linear
+from jax_impl.models.cifar_resnet import CifarResNet
+from jax_impl.models.preact_resnet import PreActResNet
+from jax_impl.models.resnet import ResNet
 from jax_impl.models.simple_cnn import SimpleCNN
 from jax_impl.torch_rng import Generator
 
-_BUILDERS: dict[str, Callable[..., nnx.Module]] = {
-    "simple_cnn": SimpleCNN,
-    "resnet18": partial(ResNet, BasicBlock, (2, 2, 2, 2)),
-    "resnet34": partial(ResNet, BasicBlock, (3, 4, 6, 3)),
-    "resnet50": partial(ResNet, Bottleneck, (3, 4, 6, 3)),
-    "resnet101": partial(ResNet, Bottleneck, (3, 4, 23, 3)),
-    "resnet152": partial(ResNet, Bottleneck, (3, 8, 36, 3)),
+MODELS = tuple(registry.MODELS)
+
+_NETS: dict[str, Callable[..., nnx.Module]] = {
+    "basic": ResNet,
+    "bottleneck": ResNet,
+    "plain": ResNet,
+    "option_a": CifarResNet,
+    "preact_basic": PreActResNet,
+    "preact_bottleneck": PreActResNet,
 }
-MODELS = tuple(_BUILDERS)
+
+Path = tuple[str, ...]
 
 
 class Variables(NamedTuple):
@@ -31,43 +36,63 @@ class Variables(NamedTuple):
     batch_stats: dict[str, Any]
 
 
+class Layer(NamedTuple):
+    """What kind of module a path leads to, which decides how its weights are laid out.
+
+    `flattened` is the (h, w, c) of the feature map that a linear layer reads flattened.
+    """
+
+    kind: Literal["conv", "linear", "norm"]
+    flattened: tuple[int, int, int] | None = None
+
+
 class Model(NamedTuple):
     """A model as two pure functions.
 
     `init(seed)` gives the weights of `torch.manual_seed(seed)` and the PyTorch twin's constructor.
     `apply(variables, images, train=False)` maps normalised float images [n, h, w, 3] to
     (logits [n, num_classes], batch_stats); with `train` the statistics are the updated ones.
-    `shapes` has a `jax.ShapeDtypeStruct` for every leaf of the variables. `flattened` maps the path
-    of each linear layer that reads a flattened feature map to that map's (h, w, c).
+    `shapes` has a `jax.ShapeDtypeStruct` for every leaf of the variables. `layers` maps the path of
+    each module that has leaves to its kind; `head` is the path of the last linear layer, or None.
     """
 
     name: str
     init: Callable[[int], Variables]
     apply: Callable[..., tuple[jax.Array, dict[str, Any]]]
     shapes: Variables
-    flattened: dict[tuple[str, ...], tuple[int, int, int]]
+    layers: dict[Path, Layer]
+    head: Path | None
 
 
-def create_model(name: str, num_classes: int = 10) -> Model:
+def create_model(name: str, **options: Any) -> Model:
     """The model `name`, one of `MODELS`.
 
+    Args:
+      options: in place of the defaults in `jax_impl.registry`: `num_classes`, for most names also
+        `stem`, for torchvision's `zero_init_residual` and `replace_stride_with_dilation`, for the
+        small CNN `channels`, `kernel_size`, `pool_size`, `hidden` and `image_size`.
+
     Raises:
-        InputError: an unknown name, or fewer than one class.
+      InputError: an unknown name or option, or a value that the option does not take.
     """
-    if name not in _BUILDERS:
-        raise InputError(f"no model named {name!r}: choose one of {', '.join(MODELS)}")
-    if num_classes < 1:
-        raise InputError(f"num_classes is {num_classes}: give 1 or more")
-    return from_module(name, partial(_BUILDERS[name], num_classes=num_classes))
+    return from_spec(registry.create_spec(name, **options))
+
+
+def from_spec(spec: registry.Spec) -> Model:
+    """The model that a `registry.Spec` describes."""
+    if isinstance(spec.options, registry.CNNOptions):
+        return from_module(str(spec), partial(SimpleCNN, spec.options))
+    return from_module(str(spec), partial(_NETS[spec.entry.block], spec.entry, spec.options))
 
 
 def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
     """A Flax NNX module as a pair of pure functions.
 
     Args:
-        build: `build(rng=generator)` makes the module with its initial weights drawn from a
-            `torch_rng.Generator`; `build(rng=None)` with zeros, for its shapes alone. The module
-            is called as `module(images, train)`.
+      build: `build(rng=generator)` makes the module with its initial weights drawn from a
+        `torch_rng.Generator`; `build(rng=None)` with zeros, for its shapes alone. The module is
+        called as `module(images, train)`; its attribute `head`, if any, is the path of the last
+        linear layer.
     """
     skeleton = build(rng=None)
     graph, *states = nnx.split(skeleton, nnx.Param, nnx.BatchStat)
@@ -75,10 +100,10 @@ def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
         Variables(*(nnx.to_pure_dict(state) for state in states)),
     )
-    flattened = {
-        tuple(str(part) for part in path): module.flattened
+    layers = {
+        tuple(str(part) for part in path): layer
         for path, module in nnx.iter_modules(skeleton)
-        if isinstance(module, Linear) and module.flattened is not None
+        if (layer := _layer(module)) is not None
     }
 
     def init(seed: int = 0) -> Variables:
@@ -93,4 +118,15 @@ def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
         logits = module(images, train)
         return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
-    return Model(name, init, apply, shapes, flattened)
+    return Model(name, init, apply, shapes, layers, getattr(skeleton, "head", None))
+
+
+def _layer(module: Any) -> Layer | None:
+    match module:
+        case Conv2d():
+            return Layer("conv")
+        case Linear():
+            return Layer("linear", module.flattened)
+        case BatchNorm2d():
+            return Layer("norm")
+    return None

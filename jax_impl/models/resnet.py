@@ -1,9 +1,13 @@
-"""torchvision's ResNet (He et al. 2015, https://arxiv.org/abs/1512.03385), attribute for attribute.
+"""torchvision's ResNet family (He et al. 2015, https://arxiv.org/abs/1512.03385), attribute for
+attribute, and the same nets without shortcuts.
 
+ResNeXt (Xie et al. 2017, https://arxiv.org/abs/1611.05431) groups the 3x3 convolutions, the wide
+nets (Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146) have more channels in them.
 As in torchvision, a bottleneck's stride is on its 3x3 convolution (ResNet v1.5).
 """
 
 import math
+from collections.abc import Iterator
 
 import flax.nnx as nnx
 import jax
@@ -11,6 +15,7 @@ import numpy as np
 
 from jax_impl import lowering
 from jax_impl.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from jax_impl.registry import Entry, ResNetOptions, StemOptions
 from jax_impl.torch_rng import Generator
 
 
@@ -19,7 +24,10 @@ class BasicBlock(nnx.Module):
 
     expansion = 1
 
-    def __init__(self, inplanes: int, planes: int, stride: int, downsample, rng: Generator | None):
+    def __init__(
+        self, inplanes: int, planes: int, width: int, stride: int, dilation: int, groups: int,
+        downsample: Sequential | None, rng: Generator | None,
+    ):  # fmt: skip
         self.conv1 = Conv2d(inplanes, planes, 3, stride=stride, padding=1, bias=False, rng=rng)
         self.bn1 = BatchNorm2d(planes)
         self.conv2 = Conv2d(planes, planes, 3, padding=1, bias=False, rng=rng)
@@ -31,20 +39,42 @@ class BasicBlock(nnx.Module):
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         return jax.nn.relu(self.bn2(self.conv2(x), train) + shortcut)
 
+    @property
+    def last_norm(self) -> BatchNorm2d:
+        return self.bn2
+
+
+class PlainBlock(BasicBlock):
+    """relu(F(x)): the basic block without its shortcut."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.downsample = None
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = jax.nn.relu(self.bn1(self.conv1(x), train))
+        return jax.nn.relu(self.bn2(self.conv2(x), train))
+
 
 class Bottleneck(nnx.Module):
-    """relu(F(x) + x), F a 1x1, a 3x3 and a 1x1 convolution."""
+    """relu(F(x) + x), F a 1x1, a 3x3 (perhaps grouped or dilated) and a 1x1 convolution."""
 
     expansion = 4
 
-    def __init__(self, inplanes: int, planes: int, stride: int, downsample, rng: Generator | None):
-        width = planes * self.expansion
-        self.conv1 = Conv2d(inplanes, planes, 1, bias=False, rng=rng)
-        self.bn1 = BatchNorm2d(planes)
-        self.conv2 = Conv2d(planes, planes, 3, stride=stride, padding=1, bias=False, rng=rng)
-        self.bn2 = BatchNorm2d(planes)
-        self.conv3 = Conv2d(planes, width, 1, bias=False, rng=rng)
-        self.bn3 = BatchNorm2d(width)
+    def __init__(
+        self, inplanes: int, planes: int, width: int, stride: int, dilation: int, groups: int,
+        downsample: Sequential | None, rng: Generator | None,
+    ):  # fmt: skip
+        out = planes * self.expansion
+        self.conv1 = Conv2d(inplanes, width, 1, bias=False, rng=rng)
+        self.bn1 = BatchNorm2d(width)
+        self.conv2 = Conv2d(
+            width, width, 3, stride=stride, padding=dilation, dilation=dilation, groups=groups,
+            bias=False, rng=rng,
+        )  # fmt: skip
+        self.bn2 = BatchNorm2d(width)
+        self.conv3 = Conv2d(width, out, 1, bias=False, rng=rng)
+        self.bn3 = BatchNorm2d(out)
         self.downsample = downsample
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -53,53 +83,86 @@ class Bottleneck(nnx.Module):
         x = jax.nn.relu(self.bn2(self.conv2(x), train))
         return jax.nn.relu(self.bn3(self.conv3(x), train) + shortcut)
 
+    @property
+    def last_norm(self) -> BatchNorm2d:
+        return self.bn3
+
+
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck, "plain": PlainBlock}
+
 
 class ResNet(nnx.Module):
-    """torchvision.models.ResNet: 7x7 stem with max-pool, four stages, global average, linear."""
+    """torchvision.models.ResNet: stem, four stages, global average, linear."""
 
-    def __init__(self, block, depths: tuple[int, ...], num_classes: int, rng: Generator | None):
+    head = ("fc",)
+
+    def __init__(self, entry: Entry, options: ResNetOptions | StemOptions, rng: Generator | None):
+        block = BLOCKS[entry.block]
+        dilate = getattr(options, "replace_stride_with_dilation", (False,) * 3)
         self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False, rng=rng)
         self.bn1 = BatchNorm2d(64)
-        inplanes = 64
-        for stage, depth in enumerate(depths):
-            planes, blocks = 64 * 2**stage, []
+        inplanes, dilation, blocks = 64, 1, []
+        for stage, depth in enumerate(entry.depths):
+            planes, modules = 64 * 2**stage, []
+            width = int(planes * entry.width_per_group / 64) * entry.groups
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
+                block_dilation = dilation
+                if stride == 2 and dilate[stage - 1]:  # the stage's other blocks are dilated
+                    dilation, stride = dilation * 2, 1
                 downsample, out = None, planes * block.expansion
                 if stride != 1 or inplanes != out:
                     downsample = Sequential(
                         Conv2d(inplanes, out, 1, stride=stride, bias=False, rng=rng),
                         BatchNorm2d(out),
                     )
-                blocks.append(block(inplanes, planes, stride, downsample, rng))
+                modules.append(
+                    block(
+                        inplanes, planes, width, stride, block_dilation, entry.groups,
+                        downsample, rng,
+                    )
+                )  # fmt: skip
                 inplanes = out
-            setattr(self, f"layer{stage + 1}", Sequential(*blocks))
-        self.fc = Linear(inplanes, num_classes, rng=rng)
-        if rng is not None:
-            for conv in _convolutions(self):
-                conv.kernel = nnx.Param(_kaiming_normal(rng, conv.kernel[...].shape))
+            setattr(self, f"layer{stage + 1}", Sequential(*modules))
+            blocks += modules
+        self.fc = Linear(inplanes, options.num_classes, rng=rng)
+        draw_kaiming_normal(self, rng)
+        if getattr(options, "zero_init_residual", False):
+            for module in blocks:
+                norm = module.last_norm
+                norm.scale = nnx.Param(np.zeros(norm.scale[...].shape, np.float32))
+        self.pooled = options.stem == "imagenet"
+        if not self.pooled:  # put in the place of torchvision's, and so drawn last
+            self.conv1 = Conv2d(3, 64, 3, padding=1, bias=False, rng=rng)
+            redraw(self.conv1, rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
-        x = lowering.max_pool2d(x, 3, 2, 1)
+        if self.pooled:
+            x = lowering.max_pool2d(x, 3, 2, 1)
         for stage in ("layer1", "layer2", "layer3", "layer4"):
             x = getattr(self, stage)(x, train)
         return self.fc(x.mean((1, 2)))
 
 
-def _convolutions(net: ResNet) -> list[Conv2d]:
-    """In the order of `torch.nn.Module.modules()`, in which torchvision draws their weights."""
-    convs = [net.conv1]
-    for stage in ("layer1", "layer2", "layer3", "layer4"):
-        for block in getattr(net, stage).children():
-            names = ("conv1", "conv2", "conv3")
-            convs += [getattr(block, name) for name in names if hasattr(block, name)]
-            if block.downsample is not None:
-                convs.append(block.downsample.children()[0])
-    return convs
+def draw_kaiming_normal(net: nnx.Module, rng: Generator | None) -> None:
+    """Gives every convolution of `net` torchvision's initial weights, in PyTorch's order."""
+    for conv in _convolutions(net):
+        redraw(conv, rng)
 
 
-def _kaiming_normal(rng: Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """kaiming_normal_(mode="fan_out", nonlinearity="relu") for an HWIO kernel of `shape`."""
-    kh, kw, c, o = shape
-    return rng.normal((o, c, kh, kw), math.sqrt(2 / (o * kh * kw))).transpose(2, 3, 1, 0)
+def redraw(conv: Conv2d, rng: Generator | None) -> None:
+    """kaiming_normal_(mode="fan_out", nonlinearity="relu"); zeros stay without an `rng`."""
+    if rng is not None:
+        kh, kw, c, o = conv.kernel[...].shape
+        drawn = rng.normal((o, c, kh, kw), math.sqrt(2 / (o * kh * kw)))
+        conv.kernel = nnx.Param(drawn.transpose(2, 3, 1, 0))
+
+
+def _convolutions(module: nnx.Module) -> Iterator[Conv2d]:
+    """In the order in which they were made attributes, that of `torch.nn.Module.modules()`."""
+    for child in vars(module).values():
+        if isinstance(child, Conv2d):
+            yield child
+        elif isinstance(child, nnx.Module):
+            yield from _convolutions(child)

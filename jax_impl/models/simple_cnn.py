@@ -1,24 +1,39 @@
-"""The notebook's small CNN."""
+"""The notebook's small CNN, of any depth, filter size and pooling."""
 
 import flax.nnx as nnx
 import jax
 
 from jax_impl import lowering
+from jax_impl.errors import InputError
 from jax_impl.layers import Conv2d, Linear
+from jax_impl.registry import CNNOptions, feature_map
 from jax_impl.torch_rng import Generator
 
 
 class SimpleCNN(nnx.Module):
-    """Two 3x3 convolutions, ReLU and 2x2 max-pool after each, two linear layers; 32x32 images."""
+    """A convolution, ReLU and max-pool for each of `options.channels`, then two linear layers."""
 
-    def __init__(self, num_classes: int, rng: Generator | None):
-        self.conv1 = Conv2d(3, 32, 3, padding=1, rng=rng)
-        self.conv2 = Conv2d(32, 64, 3, padding=1, rng=rng)
-        self.fc1 = Linear(64 * 8 * 8, 512, flattened=(8, 8, 64), rng=rng)
-        self.fc2 = Linear(512, num_classes, rng=rng)
+    head = ("fc2",)
+
+    def __init__(self, options: CNNOptions, rng: Generator | None):
+        self.image_size = options.image_size
+        self.depth, self.pool_size = len(options.channels), options.pool_size
+        sides = zip((3, *options.channels), options.channels, strict=False)
+        for number, (inputs, outputs) in enumerate(sides, 1):
+            size = options.kernel_size
+            conv = Conv2d(inputs, outputs, size, padding=size // 2, rng=rng)
+            setattr(self, f"conv{number}", conv)
+        h, w = feature_map(options)
+        last = options.channels[-1]
+        self.fc1 = Linear(last * h * w, options.hidden, flattened=(h, w, last), rng=rng)
+        self.fc2 = Linear(options.hidden, options.num_classes, rng=rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = lowering.max_pool2d(jax.nn.relu(self.conv1(x)), 2, 2)
-        x = lowering.max_pool2d(jax.nn.relu(self.conv2(x)), 2, 2)
+        if x.shape[1:3] != self.image_size:
+            given, made = ("x".join(map(str, size)) for size in (x.shape[1:3], self.image_size))
+            raise InputError(f"simple_cnn got {given} images and was made for {made}: image_size")
+        for number in range(1, self.depth + 1):
+            x = jax.nn.relu(getattr(self, f"conv{number}")(x))
+            x = lowering.max_pool2d(x, self.pool_size, self.pool_size)
         x = jax.nn.relu(self.fc1(x.reshape(x.shape[0], -1)))
         return self.fc2(x)
