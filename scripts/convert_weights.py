@@ -1,0 +1,12 @@
+"""Converts weights between PyTorch and Flax: `python scripts/convert_weights.py --help`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from parity.cli import run
+from parity.convert import ConvertOptions, main
+
+if __name__ == "__main__":
+    run(main, ConvertOptions)
