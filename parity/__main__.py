@@ -20,7 +20,7 @@ Options = (
 
 def main(options: RunOptions | ListOptions) -> int:
     """Returns the exit status."""
-    if isinstance(options, ListOptions):
+    if isinstance(options, ListOptions) and not options.table:
         print("models, with their options:")
         for name, entry in registry.MODELS.items():
             print(f"  {name:16}", *(field.name for field in dataclasses.fields(entry.options)))
@@ -30,6 +30,11 @@ def main(options: RunOptions | ListOptions) -> int:
         return 0
     if not importlib.util.find_spec("torch"):
         raise InputError("PyTorch is not installed: pip install 'jax-torch-parity[torch]'")
+    if isinstance(options, ListOptions):
+        from parity.family import table
+
+        print(table())
+        return 0
     for text in options.models:
         chosen_model(text)
     from parity.run import run  # here, so that a typo is told before the frameworks are loaded

@@ -61,6 +61,9 @@ class RunOptions:
 class ListOptions:
     """Names the models and the rungs."""
 
+    table: bool = False
+    """the models as a Markdown table, with parameters, FLOPs and the PyTorch twin of each"""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:

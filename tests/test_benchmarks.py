@@ -41,3 +41,22 @@ def test_an_unknown_gpu_step_is_bad_input():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "error: no step named tpu: choose one of checks, cnn, resnet\n"
+
+
+def test_the_table_of_the_family_is_what_the_tests_measured(tmp_path):
+    family = runpy.run_path("benchmarks/family.py", run_name="benchmark")
+    test = "test_outputs_and_statistics_in_float64"
+    value = '<properties><property name="relative_error" value="{}"/></properties>'
+    cases = [
+        f'<testcase name="{test}[resnet18:stem=cifar-{size}]">{value.format(error)}</testcase>'
+        for size, error in (("32x32", 1e-15), ("45x37", 2e-15))
+    ] + ['<testcase name="test_other"/>']
+    (tmp_path / "report.xml").write_text(f"<testsuite>{''.join(cases)}</testsuite>")
+    rows = family["measured"](tmp_path / "report.xml")
+    assert [(row["model"], row["size"], row["error"]) for row in rows] == [
+        ("resnet18:stem=cifar", "32x32", 1e-15),
+        ("resnet18:stem=cifar", "45x37", 2e-15),
+    ]
+    environment = {"command": "c", "commit": "a", "cpu": "x", "cores": 2}
+    text = family["to_markdown"](environment, True, rows)
+    assert "| `resnet18:stem=cifar` | 1.0e-15 | 2.0e-15 |" in text

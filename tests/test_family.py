@@ -55,7 +55,12 @@ QUICK = [
 """One of each kind of block, for every test run; `make proof` takes all."""
 
 FORWARD = [
-    pytest.param(text, size, marks=[] if (text, size) in QUICK else [pytest.mark.proof])
+    pytest.param(
+        text,
+        size,
+        id=f"{text}-{size[0]}x{size[1]}",
+        marks=[] if (text, size) in QUICK else [pytest.mark.proof],
+    )
     for text in variants()
     for size in SIZES
 ]
@@ -93,15 +98,9 @@ def test_outputs_and_statistics_in_float64(text, size, record_property):
     with jax.enable_x64(True):
         wide = case.jax_variables(variables)
         images = normalize(batch.images, case.dtype)
-
-        @jax.jit
-        def both(variables, images):
-            return (
-                model.apply(variables, images, train=False)[0],
-                model.apply(variables, images, train=True),
-            )
-
-        evaluated, (trained, stats) = both(wide, images)
+        # Not jitted: models share the compilations of single operations, and there are many.
+        evaluated, _ = model.apply(wide, images, train=False)
+        trained, stats = model.apply(wide, images, train=True)
         ours = {"eval": np.asarray(evaluated), "train": np.asarray(trained)}
         ours |= to_arrays(Variables({}, stats), model)
     twin, (their_images, _) = case.torch_model(variables), case.torch_batch(batch)

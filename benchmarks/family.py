@@ -1,0 +1,98 @@
+"""Every model of the family against its PyTorch twin in float64: the relative errors, in a table.
+
+    python benchmarks/family.py
+
+Runs all of tests/test_family.py, which holds the comparisons and their bars, and writes what it
+measured to family.json and family.md beside this file.
+"""
+
+import dataclasses
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from parity import cli
+from parity.files import to_json, write_whole
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TESTS = {
+    "test_outputs_and_statistics_in_float64": "outputs and running statistics",
+    "test_gradients_in_float64": "gradients of every parameter, 32x32",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Measures every model of the family against its twin."""
+
+    out: Path = ROOT / "benchmarks"
+    """directory for family.json and family.md"""
+
+
+def main(options: Options) -> int:
+    """Returns 0 if every comparison met its bar, 1 if not."""
+    from parity.environment import describe
+
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "tests/test_family.py", "-m", ""]
+        status = subprocess.run(
+            [*command, "-o", "junit_family=legacy", f"--junitxml={report}"], cwd=ROOT
+        ).returncode
+        rows = measured(report)
+    environment = describe("cpu") | {"command": "python benchmarks/family.py"}
+    content = {"environment": environment, "passed": status == 0, "errors": rows}
+    write_whole(options.out / "family.json", (to_json(content, indent=2) + "\n").encode())
+    text = to_markdown(environment, status == 0, rows)
+    write_whole(options.out / "family.md", text.encode())
+    print(text)
+    return int(status != 0)
+
+
+def measured(report: Path) -> list[dict[str, Any]]:
+    """What each comparison measured, from pytest's report."""
+    rows = []
+    for case in ElementTree.parse(report).iter("testcase"):
+        test, _, parameters = case.attrib["name"].partition("[")
+        for item in case.iter("property"):
+            if test in TESTS and item.attrib["name"] == "relative_error":
+                model, _, size = parameters.rstrip("]").partition("-")
+                error = float(item.attrib["value"])
+                rows.append({"check": TESTS[test], "model": model, "size": size, "error": error})
+    return rows
+
+
+def to_markdown(environment: dict[str, Any], passed: bool, rows: list[dict[str, Any]]) -> str:
+    """A row a model, a column an image size."""
+    lines = [
+        "# The family against PyTorch, float64",
+        "",
+        "The largest relative error of any tensor: the same weights in both frameworks, random "
+        "statistics and affine terms. Bars: 1e-11 for outputs (eval and train mode) and running "
+        "statistics, 1e-10 for gradients.",
+        "",
+        f"- command: `{environment['command']}`",
+        f"- commit: {environment['commit']}",
+        f"- {environment['cpu']}, {environment['cores']} cores",
+        f"- **{'PASSED' if passed else 'FAILED'}**",
+    ]
+    for check in TESTS.values():
+        found = {(row["model"], row["size"]): row["error"] for row in rows if row["check"] == check}
+        sizes = list(dict.fromkeys(size for _, size in found))
+        lines += ["", f"## {check.capitalize()}", ""]
+        lines += [f"| model | {' | '.join(size or 'error' for size in sizes)} |"]
+        lines += [f"| --- |{' ---: |' * len(sizes)}"]
+        for model in dict.fromkeys(model for model, _ in found):
+            cells = " | ".join(f"{found[model, size]:.1e}" for size in sizes)
+            lines.append(f"| `{model}` | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)
