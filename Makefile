@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Most of the tests' time is compilation, which takes one core.
+WORKERS ?= -n 2 --dist worksteal
 
 .PHONY: parity test proof lint clean
 
@@ -8,11 +10,11 @@ parity: $(VENV)/installed
 	$(BIN)/python -m parity run $(ARGS)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 # The long proofs, and nothing else.
 proof: $(VENV)/installed
-	$(BIN)/python -m pytest -m proof $(ARGS)
+	$(BIN)/python -m pytest -m proof $(WORKERS) $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -13,6 +13,9 @@ from jax_impl import archive
 from parity.prepare import prepare
 
 RECORDS = 20
+# Several processes test at once; by default each would take most of a GPU's memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 CLASS_NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
 

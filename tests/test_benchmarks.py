@@ -60,3 +60,5 @@ def test_the_table_of_the_family_is_what_the_tests_measured(tmp_path):
     environment = {"command": "c", "commit": "a", "cpu": "x", "cores": 2}
     text = family["to_markdown"](environment, True, rows)
     assert "| `resnet18:stem=cifar` | 1.0e-15 | 2.0e-15 |" in text
+    rows[0] |= {"own_response": 4e-11}
+    assert "moves its logits by 4.0e-11" in family["to_markdown"](environment, True, rows)

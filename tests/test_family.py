@@ -22,6 +22,11 @@ FORWARD_TOLERANCE = 1e-11
 GRADIENT_TOLERANCE = 1e-10
 """Relative, float64: the rounding of a hundred layers, and far below any fault of a formula."""
 
+RESPONSES = 4
+"""Every layer rounds in both frameworks, the perturbed one rounds its weights once: where the bar
+above is out of reach, because a channel is normalised over the four values of 1x1 maps in a very
+deep net, the two may differ by four times what one rounding of the weights does to PyTorch."""
+
 SIZES = [(32, 32), (64, 64), (45, 37)]
 BATCH = 4
 
@@ -112,7 +117,21 @@ def test_outputs_and_statistics_in_float64(text, size, record_property):
     errors = {name: relative_error(ours[name], theirs[name]) for name in theirs}
     worst = max(errors, key=errors.__getitem__)
     record_property("relative_error", errors[worst])
-    assert errors[worst] <= FORWARD_TOLERANCE, worst
+    if errors[worst] > FORWARD_TOLERANCE:  # an ill-conditioned net may be as far from itself
+        own = own_response(case, variables, their_images, theirs["train"])
+        record_property("own_response", own)
+        assert worst == "train" and errors[worst] <= RESPONSES * own, (worst, own)
+
+
+def own_response(case: Case, variables: Variables, images: torch.Tensor, reference) -> float:
+    """How far PyTorch's train-mode logits move when each of its weights moves by one rounding."""
+    twin = case.torch_model(variables)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in twin.parameters():
+            noise = torch.rand(weight.shape, generator=generator, dtype=weight.dtype)
+            weight.mul_(1 + torch.finfo(weight.dtype).eps * (2 * noise - 1))
+        return relative_error(twin.train()(images).numpy(), reference)
 
 
 @pytest.mark.parametrize("text", GRADIENTS)
