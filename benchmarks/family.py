@@ -63,7 +63,7 @@ def measured(report: Path) -> list[dict[str, Any]]:
         found = {item.attrib["name"]: item.attrib["value"] for item in case.iter("property")}
         if test in TESTS and "relative_error" in found:
             model, _, size = parameters.rstrip("]").partition("-")
-            row = {"check": TESTS[test], "model": model, "size": size}
+            row: dict[str, Any] = {"check": TESTS[test], "model": model, "size": size}
             row["error"] = float(found["relative_error"])
             if "own_response" in found:
                 row["own_response"] = float(found["own_response"])
