@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jax_impl import registry
 from parity import cli
 from parity.files import to_json, write_whole
 
@@ -68,7 +69,8 @@ def measured(report: Path) -> list[dict[str, Any]]:
             if "own_response" in found:
                 row["own_response"] = float(found["own_response"])
             rows.append(row)
-    return rows
+    names = list(registry.MODELS)
+    return sorted(rows, key=lambda row: (names.index(row["model"].split(":")[0]), row["model"]))
 
 
 def to_markdown(environment: dict[str, Any], passed: bool, rows: list[dict[str, Any]]) -> str:
