@@ -84,12 +84,7 @@ def test_an_interruption_gets_one_line(name, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, f"scripts/{name}", "--data", "digits", "--epochs", "1000"]
     process = subprocess.Popen(
-        [*command, "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background jobs, and so the tests in one, inherit that SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
