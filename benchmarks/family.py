@@ -100,7 +100,7 @@ def to_markdown(environment: dict[str, Any], passed: bool, rows: list[dict[str, 
     lines += [
         f"`{row['model']}` at {row['size']} is over the bar, and so ill-conditioned in train mode "
         f"that moving PyTorch's weights by one rounding moves its logits by "
-        f"{row['own_response']:.1e}; four times that is allowed."
+        f"{row['own_response']:.1e}."
         for row in rows
         if "own_response" in row
     ]

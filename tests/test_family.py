@@ -22,11 +22,6 @@ FORWARD_TOLERANCE = 1e-11
 GRADIENT_TOLERANCE = 1e-10
 """Relative, float64: the rounding of a hundred layers, and far below any fault of a formula."""
 
-RESPONSES = 4
-"""Every layer rounds in both frameworks, the perturbed one rounds its weights once: where the bar
-above is out of reach, because a channel is normalised over the four values of 1x1 maps in a very
-deep net, the two may differ by four times what one rounding of the weights does to PyTorch."""
-
 SIZES = [(32, 32), (64, 64), (45, 37)]
 BATCH = 4
 
@@ -117,10 +112,10 @@ def test_outputs_and_statistics_in_float64(text, size, record_property):
     errors = {name: relative_error(ours[name], theirs[name]) for name in theirs}
     worst = max(errors, key=errors.__getitem__)
     record_property("relative_error", errors[worst])
-    if errors[worst] > FORWARD_TOLERANCE:  # an ill-conditioned net may be as far from itself
+    if errors[worst] > FORWARD_TOLERANCE:  # tell how far an ill-conditioned net is from itself
         own = own_response(case, variables, their_images, theirs["train"])
         record_property("own_response", own)
-        assert worst == "train" and errors[worst] <= RESPONSES * own, (worst, own)
+    assert errors[worst] <= FORWARD_TOLERANCE, worst
 
 
 def own_response(case: Case, variables: Variables, images: torch.Tensor, reference) -> float:
