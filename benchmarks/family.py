@@ -26,6 +26,8 @@ TESTS = {
     "test_outputs_and_statistics_in_float64": "outputs and running statistics",
     "test_gradients_in_float64": "gradients of every parameter, 32x32",
 }
+BARS = dict(zip(TESTS.values(), (1e-11, 1e-10), strict=True))
+EXACT = "test_where_the_bar_is_missed_pytorch_misses_it_too"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Options:
 
 
 def main(options: Options) -> int:
-    """Returns 0 if every comparison met its bar, 1 if not."""
+    """Returns 0 if the tests pass, which know of the one comparison that cannot meet its bar."""
     from parity.environment import describe
 
     with tempfile.TemporaryDirectory() as folder:
@@ -46,35 +48,51 @@ def main(options: Options) -> int:
         status = subprocess.run(
             [*command, "-o", "junit_family=legacy", f"--junitxml={report}"], cwd=ROOT
         ).returncode
-        rows = measured(report)
+        rows, exact = measured(report)
     environment = describe("cpu") | {"command": "python benchmarks/family.py"}
-    content = {"environment": environment, "passed": status == 0, "errors": rows}
+    content = {
+        "environment": environment,
+        "tests_passed": status == 0,
+        "missed": missed(rows),
+        "from_exact": exact,
+        "errors": rows,
+    }
     write_whole(options.out / "family.json", (to_json(content, indent=2) + "\n").encode())
-    text = to_markdown(environment, status == 0, rows)
+    text = to_markdown(environment, status == 0, rows, exact)
     write_whole(options.out / "family.md", text.encode())
     print(text)
     return int(status != 0)
 
 
-def measured(report: Path) -> list[dict[str, Any]]:
-    """What each comparison measured, from pytest's report."""
-    rows = []
+def measured(report: Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """What each comparison measured, and the distances from the exact result, of pytest's report"""
+    rows, exact = [], {}
     for case in ElementTree.parse(report).iter("testcase"):
         test, _, parameters = case.attrib["name"].partition("[")
         found = {item.attrib["name"]: item.attrib["value"] for item in case.iter("property")}
+        if test == EXACT:
+            exact = {name: float(value) for name, value in found.items()}
         if test in TESTS and "relative_error" in found:
             model, _, size = parameters.rstrip("]").partition("-")
             row: dict[str, Any] = {"check": TESTS[test], "model": model, "size": size}
-            row["error"] = float(found["relative_error"])
-            if "own_response" in found:
-                row["own_response"] = float(found["own_response"])
-            rows.append(row)
+            rows.append(row | {"error": float(found["relative_error"])})
     names = list(registry.MODELS)
-    return sorted(rows, key=lambda row: (names.index(row["model"].split(":")[0]), row["model"]))
+    rows.sort(key=lambda row: (names.index(row["model"].split(":")[0]), row["model"]))
+    return rows, exact
 
 
-def to_markdown(environment: dict[str, Any], passed: bool, rows: list[dict[str, Any]]) -> str:
+def missed(rows: list[dict[str, Any]]) -> list[str]:
+    """The comparisons over their bar."""
+    over = [row for row in rows if not row["error"] <= BARS[row["check"]]]
+    return [f"{row['model']} at {row['size']}: {row['error']:.1e}" for row in over]
+
+
+def to_markdown(
+    environment: dict[str, Any], passed: bool, rows: list[dict[str, Any]], exact: dict[str, float]
+) -> str:
     """A row a model, a column an image size."""
+    over = missed(rows)
+    verdict = f"{len(rows) - len(over)} of {len(rows)} comparisons meet their bar"
     lines = [
         "# The family against PyTorch, float64",
         "",
@@ -85,8 +103,15 @@ def to_markdown(environment: dict[str, Any], passed: bool, rows: list[dict[str, 
         f"- command: `{environment['command']}`",
         f"- commit: {environment['commit']}",
         f"- {environment['cpu']}, {environment['cores']} cores",
-        f"- **{'PASSED' if passed else 'FAILED'}**",
+        f"- **{verdict}**{'' if passed else '; **the tests FAILED**'}",
     ]
+    if over:
+        lines.append(f"- over it: {', '.join(over)}")
+    if exact:
+        lines.append(
+            "- from the same net in 80-bit arithmetic PyTorch's own float64 result is "
+            f"{exact['pytorch_from_exact']:.1e} off there, JAX's {exact['jax_from_exact']:.1e}"
+        )
     for check in TESTS.values():
         found = {(row["model"], row["size"]): row["error"] for row in rows if row["check"] == check}
         sizes = list(dict.fromkeys(size for _, size in found))
@@ -96,14 +121,6 @@ def to_markdown(environment: dict[str, Any], passed: bool, rows: list[dict[str, 
         for model in dict.fromkeys(model for model, _ in found):
             cells = " | ".join(f"{found[model, size]:.1e}" for size in sizes)
             lines.append(f"| `{model}` | {cells} |")
-    lines += [""] if any("own_response" in row for row in rows) else []
-    lines += [
-        f"`{row['model']}` at {row['size']} is over the bar, and so ill-conditioned in train mode "
-        f"that moving PyTorch's weights by one rounding moves its logits by "
-        f"{row['own_response']:.1e}."
-        for row in rows
-        if "own_response" in row
-    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,6 @@
 """Variables as an Orbax checkpoint: a folder that appears complete or not at all."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax import tree_util
 
-from jax_impl.errors import InputError, one_line
+from jax_impl.errors import InputError, mismatches, one_line
 from jax_impl.models import Model, Variables
 
 
@@ -20,13 +21,19 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
     """
     if path.exists():
         raise InputError(f"{path} exists: remove it, or name another folder")
-    try:
+
+    def write() -> None:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             checkpointer.save(
                 path.resolve(),
                 args=ocp.args.PyTreeSave(variables._asdict()),  # pyright: ignore[reportCallIssue]
                 custom_metadata=metadata,
             )
+
+    try:
+        # Orbax's own threads write on after an interruption: here Ctrl-C waits for them.
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(write).result()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or one_line(error)}") from error
 
@@ -57,16 +64,11 @@ def restore(path: Path, model: Model) -> Variables:
 
 
 def _check(found: Any, model: Model, path: Path) -> None:
-    ours, theirs = _by_path(model.shapes._asdict()), _by_path(found)
-    missing = [name for name in ours if name not in theirs]
-    unexpected = [name for name in theirs if name not in ours]
-    problems = [f"missing {', '.join(missing)}"] if missing else []
-    problems += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
-    problems += [
-        f"{name} has shape {tuple(theirs[name].shape)}, not {leaf.shape}"
-        for name, leaf in ours.items()
-        if name in theirs and tuple(theirs[name].shape) != leaf.shape
-    ]
+    ours, theirs = (
+        {name: tuple(leaf.shape) for name, leaf in _by_path(tree).items()}
+        for tree in (model.shapes._asdict(), found)
+    )
+    problems = mismatches(theirs, ours)
     if problems:
         raise InputError(f"{path} does not hold {model.name}: {'; '.join(problems)}")
 

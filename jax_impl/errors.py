@@ -1,5 +1,7 @@
 """The error that means bad input."""
 
+from collections.abc import Mapping
+
 
 class InputError(ValueError):
     """Bad input. The message is one line: what was wrong, where, and what to do."""
@@ -8,3 +10,18 @@ class InputError(ValueError):
 def one_line(error: BaseException) -> str:
     """What an exception of somebody else's says, or else its type, on one line."""
     return " ".join(str(error).split())[:400] or type(error).__name__
+
+
+def mismatches(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    """What is missing, unexpected or of another shape in `found`, shapes by name."""
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    problems = [f"missing {', '.join(missing)}"] if missing else []
+    problems += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
+    return problems + [
+        f"{name} has shape {found[name]}, not {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]

@@ -6,7 +6,9 @@ Exit status: 0 success, 1 a check failed, 2 bad input, 130 interrupted. Bad inpu
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -42,6 +44,7 @@ def run(
 ) -> NoReturn:
     """Parses the command line, calls `function(options)` and exits with the status it returns."""
     options = parse(options_type, args, prog)
+    sys.unraisablehook = _keep_interrupts
     try:
         status = function(options) or 0
         sys.stdout.flush()
@@ -58,8 +61,16 @@ def run(
     sys.exit(status)
 
 
+def _keep_interrupts(unraisable: Any) -> None:
+    """Interrupts anew where Python would drop it: Ctrl-C in a callback of the garbage collector."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGINT]).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def _one_line(box: str) -> str:
-    """The text of tyro's boxed message: its first part, and the option it suggests if any."""
+    """The text of tyro's boxed message: its parts, and the option it suggests if any."""
     sections: list[list[str]] = [[]]
     for line in box.splitlines():
         text = line.strip("│╭╮╰╯─ ")
@@ -67,8 +78,10 @@ def _one_line(box: str) -> str:
             sections.append([])
         elif line.startswith("│"):
             sections[-1].append(text)
-    message = " ".join(sections[0]) or " ".join(box.split())
-    for section in sections[1:]:
-        if section and section[0].startswith("Perhaps you meant") and len(section) > 1:
-            message += f"; perhaps you meant {section[1].split()[0]}"
-    return f"{message.rstrip('.')} (--help lists the options)"
+    parts = []
+    for section in filter(None, sections):
+        if section[0].startswith(("Perhaps you meant", "Arguments similar")) and len(section) > 1:
+            parts.append(f"perhaps you meant {section[1].split()[0]}")
+        elif not section[0].startswith("For full helptext"):
+            parts.append(" ".join(section).rstrip("."))
+    return f"{'; '.join(parts) or ' '.join(box.split())} (--help lists the options)"

@@ -10,54 +10,24 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
-import tyro
 
 from jax_impl import checkpoint, registry
 from jax_impl.errors import InputError, one_line
 from jax_impl.models import Model, Variables, from_spec
 from parity.files import cannot_write, weights_metadata
+from parity.options import ConvertOptions
 from parity.weights import named_leaves, to_arrays, to_flax, to_tensor
 
 PICKLED = (".pth", ".pt")
 NESTED = ("state_dict", "model_state_dict", "model")
 """Under which a training checkpoint keeps its state_dict."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ConvertOptions:
-    """Converts weights between PyTorch's .pth and .pt, .safetensors, and Orbax checkpoints.
-
-    The kind of a file is told by its name; a folder, or a name without one of these endings, is an
-    Orbax checkpoint, in Flax's names and layout. The others hold a PyTorch state_dict.
-    """
-
-    input: Annotated[Path, tyro.conf.Positional]
-    """what to read"""
-
-    output: Annotated[Path, tyro.conf.Positional]
-    """what to write"""
-
-    model: str
-    """whose weights they are: NAME[:OPTION=VALUE]..., as resnet50:num_classes=1000"""
-
-    drop_head: bool = False
-    """give the last linear layer new weights, for a model of another number of classes"""
-
-    seed: int = 0
-    """of the new head"""
-
-    allow_nan: bool = False
-    """accept weights that are NaN or infinite"""
-
-    overwrite: bool = False
-    """replace what is at the output"""
 
 
 def main(options: ConvertOptions) -> None:
@@ -98,6 +68,7 @@ def read(
         if new_head is not None:
             raise InputError("--drop-head reads PyTorch's layout: convert to .safetensors first")
         return checkpoint.restore(path, model)
+    state: dict[str, Any]
     state, metadata = _read_safetensors(path) if kind == "safetensors" else (_unpickle(path), {})
     _check_metadata(metadata, spec, path, new_head)
     try:
@@ -148,11 +119,26 @@ def _kind(path: Path) -> str:
     return "safetensors" if path.suffix == ".safetensors" else "orbax"
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+@dataclasses.dataclass(frozen=True)
+class _Stored:
+    """A tensor that is read from its open file when it is made an array, and not kept."""
+
+    file: Any
+    name: str
+    shape: tuple[int, ...]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        del dtype, copy
+        return self.file.get_tensor(self.name)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, _Stored], dict[str, str]]:
     assert ml_dtypes.bfloat16  # registered with NumPy by its import, as safetensors needs
     try:
-        with safetensors.safe_open(path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        file: Any = safetensors.safe_open(path, "numpy")
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        stored = {name: _Stored(file, name, shape) for name, shape in shapes.items()}
+        return stored, file.metadata() or {}
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from error
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+import tyro
 
 RungName = Literal[
     "data", "forward", "loss", "gradients", "batch_stats", "optimizer", "accuracy"
@@ -99,3 +101,33 @@ class TrainOptions:
 
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """auto: what the framework itself prefers"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertOptions:
+    """Converts weights between PyTorch's .pth and .pt, .safetensors, and Orbax checkpoints.
+
+    The kind of a file is told by its name; a folder, or a name without one of these endings, is an
+    Orbax checkpoint, in Flax's names and layout. The others hold a PyTorch state_dict.
+    """
+
+    input: Annotated[Path, tyro.conf.Positional]
+    """what to read"""
+
+    output: Annotated[Path, tyro.conf.Positional]
+    """what to write"""
+
+    model: str
+    """whose weights they are: NAME[:OPTION=VALUE]..., as resnet50:num_classes=1000"""
+
+    drop_head: bool = False
+    """give the last linear layer new weights, for a model of another number of classes"""
+
+    seed: int = 0
+    """of the new head"""
+
+    allow_nan: bool = False
+    """accept weights that are NaN or infinite"""
+
+    overwrite: bool = False
+    """replace what is at the output"""

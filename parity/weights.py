@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from jax import tree_util
 
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, mismatches
 from jax_impl.models import Layer, Model, Path, Variables
 
 if TYPE_CHECKING:
@@ -86,21 +86,15 @@ def to_flax(
     """
     state = without_prefixes(state_dict)
     wanted: dict[Path, tuple[str, Rule, Layer]] = {}
-    missing, misshaped = [], []
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    expected = {}
     for path, leaf in _leaves(model.shapes):
         name, rule, layer = wanted[path] = _rule(path, model)
-        expected = rule.to_torch(_shape_only(leaf.shape), layer).shape
         if new_head is not None and path[:-1] == model.head:
-            continue
-        if name not in state:
-            missing.append(name)
-        elif (shape := tuple(state[name].shape)) != expected:
-            misshaped.append(f"{name} has shape {shape}, not {expected}")
-    names = {name for name, _, _ in wanted.values()}
-    unexpected = [name for name in state if name not in names]
-    problems = [f"missing {', '.join(missing)}"] if missing else []
-    problems += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
-    problems += misshaped
+            shapes.pop(name, None)
+        else:
+            expected[name] = rule.to_torch(_shape_only(leaf.shape), layer).shape
+    problems = mismatches(shapes, expected)
     head = dict(_leaves(new_head)) if new_head is not None else {}
 
     def convert(keys: Any, _: Any) -> jax.Array:

@@ -6,7 +6,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from parity.cli import run
-from parity.convert import ConvertOptions, main
+from parity.options import ConvertOptions
+
+
+def main(options: ConvertOptions) -> None:
+    from parity.convert import main  # here, so that a typo is told before the frameworks are loaded
+
+    main(options)
+
 
 if __name__ == "__main__":
     run(main, ConvertOptions)

@@ -11,8 +11,8 @@ from parity.options import TrainOptions
 
 def main(options: TrainOptions) -> None:
     from parity.train_torch import (
-        main,
-    )  # here, so that a typo is told before the framework is loaded
+        main,  # here, so that a typo is told before the framework is loaded
+    )
 
     main(options)
 

@@ -51,14 +51,24 @@ def test_the_table_of_the_family_is_what_the_tests_measured(tmp_path):
         f'<testcase name="{test}[resnet18:stem=cifar-{size}]">{value.format(error)}</testcase>'
         for size, error in (("32x32", 1e-15), ("45x37", 2e-15))
     ] + ['<testcase name="test_other"/>']
+    cases.append(
+        f'<testcase name="{family["EXACT"]}"><properties>'
+        '<property name="jax_from_exact" value="2e-11"/>'
+        '<property name="pytorch_from_exact" value="3e-11"/></properties></testcase>'
+    )
     (tmp_path / "report.xml").write_text(f"<testsuite>{''.join(cases)}</testsuite>")
-    rows = family["measured"](tmp_path / "report.xml")
+    rows, exact = family["measured"](tmp_path / "report.xml")
     assert [(row["model"], row["size"], row["error"]) for row in rows] == [
         ("resnet18:stem=cifar", "32x32", 1e-15),
         ("resnet18:stem=cifar", "45x37", 2e-15),
     ]
+    assert exact == {"pytorch_from_exact": 3e-11, "jax_from_exact": 2e-11}
     environment = {"command": "c", "commit": "a", "cpu": "x", "cores": 2}
-    text = family["to_markdown"](environment, True, rows)
+    text = family["to_markdown"](environment, True, rows, {})
     assert "| `resnet18:stem=cifar` | 1.0e-15 | 2.0e-15 |" in text
-    rows[0] |= {"own_response": 4e-11}
-    assert "moves its logits by 4.0e-11" in family["to_markdown"](environment, True, rows)
+    assert "**2 of 2 comparisons meet their bar**\n" in text and "exact" not in text
+    rows[0] |= {"error": 4e-11}
+    text = family["to_markdown"](environment, False, rows, exact)
+    assert "**1 of 2 comparisons meet their bar**; **the tests FAILED**" in text
+    assert "over it: resnet18:stem=cifar at 32x32: 4.0e-11" in text
+    assert "result is 3.0e-11 off there, JAX's 2.0e-11" in text

@@ -12,8 +12,10 @@ import safetensors.torch
 import torch
 
 import torch_ref.models
+from jax_impl import checkpoint
 from jax_impl.errors import InputError
-from parity.convert import ConvertOptions, main
+from parity.convert import main
+from parity.options import ConvertOptions
 
 MODEL = "resnet20"
 
@@ -199,6 +201,7 @@ def test_an_output_is_replaced_only_when_asked(tmp_path):
     "arguments, message",
     [
         (["a.pth", "b.pt"], "--model"),
+        (["a.pth", "b.pt", "--modle", MODEL], "Unrecognized options: --modle"),
         (["a.pth", "b.pt", "--model", "resnet19"], "no model named 'resnet19'"),
         (["a.pth", "b.pt", "--model", MODEL], "there is no a.pth"),
     ],
@@ -220,7 +223,8 @@ def test_without_torch_safetensors_and_orbax_convert(tmp_path):
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
-        "from parity.convert import ConvertOptions, main\n"
+        "from parity.convert import main\n"
+        "from parity.options import ConvertOptions\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "main(ConvertOptions(folder / 'a.safetensors', folder / 'b', model='resnet20'))\n"
         "main(ConvertOptions(folder / 'b', folder / 'c.safetensors', model='resnet20'))\n"
@@ -228,3 +232,22 @@ def test_without_torch_safetensors_and_orbax_convert(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
     found = safetensors.numpy.load_file(tmp_path / "c.safetensors")
     assert all(np.array_equal(found[name], value) for name, value in arrays.items())
+
+
+def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
+    torch.save(state_of(), tmp_path / "a.pth")
+    for library, function, name in (
+        (checkpoint.ocp.Checkpointer, "save", "b"),
+        (safetensors.numpy, "save_file", "b.safetensors"),
+        (torch, "save", "b.pth"),
+    ):
+        write = getattr(library, function)
+
+        def interrupted(*arguments, write=write, **options):
+            write(*arguments, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(library, function, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            convert(tmp_path / "a.pth", tmp_path / name)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]

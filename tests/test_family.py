@@ -4,6 +4,7 @@ terms: outputs and statistics at several image sizes, and gradients of one model
 import dataclasses
 import math
 
+import exact
 import jax
 import numpy as np
 import pytest
@@ -54,13 +55,20 @@ QUICK = [
 ]
 """One of each kind of block, for every test run; `make proof` takes all."""
 
+UNREACHABLE = ("resnet152", (32, 32))
+"""Its last maps are of one pixel, normalised over four values a channel, 151 layers deep."""
+
+
+def marks(text: str, size: tuple[int, int]) -> list[pytest.MarkDecorator]:
+    if (text, size) in QUICK:
+        return []
+    missed = "in train mode PyTorch itself is 3.0e-11 from the exact result, JAX 1.8e-11"
+    known = [pytest.mark.xfail(reason=missed, strict=True)] if (text, size) == UNREACHABLE else []
+    return [pytest.mark.proof, *known]
+
+
 FORWARD = [
-    pytest.param(
-        text,
-        size,
-        id=f"{text}-{size[0]}x{size[1]}",
-        marks=[] if (text, size) in QUICK else [pytest.mark.proof],
-    )
+    pytest.param(text, size, id=f"{text}-{size[0]}x{size[1]}", marks=marks(text, size))
     for text in variants()
     for size in SIZES
 ]
@@ -112,21 +120,32 @@ def test_outputs_and_statistics_in_float64(text, size, record_property):
     errors = {name: relative_error(ours[name], theirs[name]) for name in theirs}
     worst = max(errors, key=errors.__getitem__)
     record_property("relative_error", errors[worst])
-    if errors[worst] > FORWARD_TOLERANCE:  # tell how far an ill-conditioned net is from itself
-        own = own_response(case, variables, their_images, theirs["train"])
-        record_property("own_response", own)
     assert errors[worst] <= FORWARD_TOLERANCE, worst
 
 
-def own_response(case: Case, variables: Variables, images: torch.Tensor, reference) -> float:
-    """How far PyTorch's train-mode logits move when each of its weights moves by one rounding."""
-    twin = case.torch_model(variables)
-    generator = torch.Generator().manual_seed(0)
+@pytest.mark.proof
+@pytest.mark.skipif(not exact.AVAILABLE, reason="long double is no wider than float64 here")
+def test_where_the_bar_is_missed_pytorch_misses_it_too(record_property):
+    """Against the same net in 80-bit arithmetic both are off by rounding of one size."""
+    text, size = UNREACHABLE
+    case, batch = case_of(text, size), batch_of(size)
+    variables = randomised(case.pair.model.init(0), 0)
+    with jax.enable_x64(True):
+        images = normalize(batch.images, case.dtype)
+        wide = case.jax_variables(variables)
+        ours = np.asarray(case.pair.model.apply(wide, images, train=True)[0])
+    twin, (their_images, _) = case.torch_model(variables), case.torch_batch(batch)
     with torch.no_grad():
-        for weight in twin.parameters():
-            noise = torch.rand(weight.shape, generator=generator, dtype=weight.dtype)
-            weight.mul_(1 + torch.finfo(weight.dtype).eps * (2 * noise - 1))
-        return relative_error(twin.train()(images).numpy(), reference)
+        theirs = twin.train()(their_images).numpy()
+    reference = exact.logits(twin, their_images.numpy())
+    our_error, their_error = (
+        float(np.abs(logits - reference).max() / np.abs(reference).max())
+        for logits in (ours, theirs)
+    )
+    record_property("jax_from_exact", our_error)
+    record_property("pytorch_from_exact", their_error)
+    assert FORWARD_TOLERANCE < their_error, "the bar can be met: hold resnet152 to it"
+    assert our_error <= 4 * their_error
 
 
 @pytest.mark.parametrize("text", GRADIENTS)

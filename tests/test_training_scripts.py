@@ -83,9 +83,14 @@ def test_bad_input_gets_one_line_and_exits_with_2(name, arguments, message, tmp_
 def test_an_interruption_gets_one_line(name, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, f"scripts/{name}", "--data", "digits", "--epochs", "1000"]
-    process = subprocess.Popen(
-        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # A process inherits "SIGINT ignored", as from nohup, but not a handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -95,6 +100,27 @@ def test_an_interruption_gets_one_line(name, tmp_path):
     assert errors == "interrupted\n"
     assert sorted(os.listdir(out)) == ["config.json", "metrics.jsonl"]
     assert all(json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
+
+
+def test_an_interruption_in_the_garbage_collector_is_not_lost():
+    """Python reports what a collector's callback raises, and goes on."""
+    code = (
+        "import gc, os, signal, sys, time\n"
+        "sys.path.insert(0, '.')\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from parity import cli\n"
+        "from parity.options import ListOptions\n"
+        "def work(options):\n"
+        "    gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIGINT))\n"
+        "    gc.collect()\n"
+        "    gc.callbacks.clear()\n"
+        "    time.sleep(60)\n"
+        "cli.run(work, ListOptions, args=[])\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert time.monotonic() - started < 50
 
 
 def test_an_occupied_run_directory_is_refused(tmp_path):
