@@ -28,11 +28,13 @@ class CNNOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ResNetOptions:
-    """torchvision's options, and `stem`: "imagenet" is torchvision's 7x7 convolution of stride 2
-    and max-pool, "cifar" a 3x3 convolution of stride 1 alone."""
+    """torchvision's options; `stem`: "imagenet" is torchvision's 7x7 convolution of stride 2
+    and max-pool, "cifar" a 3x3 convolution of stride 1 alone; and `width`, the channels of the
+    stem and the first stage, 64 in torchvision's."""
 
     num_classes: int = 10
     stem: str = "imagenet"
+    width: int = 64
     zero_init_residual: bool = False
     replace_stride_with_dilation: tuple[bool, ...] = (False, False, False)
 

@@ -58,9 +58,16 @@ def create_state(variables: Variables, optimizer: optax.GradientTransformation) 
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """`torch.nn.functional.cross_entropy(reduction="none")`: [n, classes], int [n] -> [n]."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """`torch.nn.functional.cross_entropy(reduction="none")`: [n, classes], int [n] -> [n].
+
+    `label_smoothing` mixes that share of a uniform distribution into the labels.
+    """
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if not label_smoothing:
+        return loss
+    uniform = -jax.nn.log_softmax(logits).mean(-1)
+    return (1 - label_smoothing) * loss + label_smoothing * uniform
 
 
 def loss_and_stats(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from parity.pair import Pair
+from parity.pair import ModelPair
 from parity.rungs.accuracy import Outcome
 
 IMAGE = (32, 32, 3)
@@ -35,7 +35,7 @@ class Row:
     extent: str
 
 
-def compare(pair: Pair, outcome: Outcome, images: int) -> list[Row]:
+def compare(pair: ModelPair, outcome: Outcome, images: int) -> list[Row]:
     """A row for each framework; `images` is the size of the training split."""
     counts = {"JAX": (jax_parameters(pair), jax_flops(pair))}
     counts["PyTorch"] = (torch_parameters(pair), torch_flops(pair))
@@ -54,17 +54,17 @@ def compare(pair: Pair, outcome: Outcome, images: int) -> list[Row]:
     ]
 
 
-def jax_parameters(pair: Pair) -> int:
+def jax_parameters(pair: ModelPair) -> int:
     """Trainable numbers."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(pair.model.shapes.params))
 
 
-def torch_parameters(pair: Pair) -> int:
+def torch_parameters(pair: ModelPair) -> int:
     """Trainable numbers."""
     return sum(parameter.numel() for parameter in pair.make_torch().parameters())
 
 
-def jax_flops(pair: Pair) -> int:
+def jax_flops(pair: ModelPair) -> int:
     """XLA's count for the forward pass of one image."""
     images = jax.ShapeDtypeStruct((1, *IMAGE), jnp.float32)
     lowered = jax.jit(lambda v, x: pair.model.apply(v, x, train=False)[0]).lower(
@@ -74,7 +74,7 @@ def jax_flops(pair: Pair) -> int:
     return round(analysis["flops"])
 
 
-def torch_flops(pair: Pair) -> int:
+def torch_flops(pair: ModelPair) -> int:
     """PyTorch's count for the forward pass of one image."""
     module = pair.make_torch().eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():

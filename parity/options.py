@@ -7,20 +7,27 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 RungName = Literal[
-    "data", "forward", "loss", "gradients", "batch_stats", "optimizer", "accuracy"
+    "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats",
+    "optimizer", "optimizers", "trajectory", "replay", "accuracy",
 ]  # fmt: skip
 DataName = Literal["auto", "cifar10", "digits"]
-OptimizerName = Literal["adam", "adamw", "sgd"]
+OptimizerName = Literal["adam", "adamw", "rmsprop", "sgd"]
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
 
 RUNG_PURPOSES: dict[RungName, str] = {
     "data": "bytes, labels, order and normalised values of both data pipelines",
-    "forward": "logits in eval and in train mode",
-    "loss": "cross entropy of each image, and its mean",
-    "gradients": "the gradient of the loss by every parameter",
-    "batch_stats": "running statistics after three train-mode batches",
-    "optimizer": "parameters after one optimizer step, and after a whole training step",
+    "init": "the distribution of every parameter's initial values",
+    "init_exact": "the weights of one seed, bit for bit",
+    "order_exact": "the order of the images over three epochs, after one seed",
+    "forward": "the output of every module, in eval and in train mode",
+    "loss": "cross entropy: mean, sum, of each row, smoothed, and of huge logits",
+    "gradients": "the gradient of the loss by every parameter and by the images",
+    "batch_stats": "running statistics after three train-mode batches, of two sizes",
+    "optimizer": "three steps of the model's optimizer from shared gradients",
+    "optimizers": "every optimizer, schedule and clipping, 50 steps each",
+    "trajectory": "60 steps of training, and the trained models image by image",
+    "replay": "60 steps of training in float64 from nothing but a seed",
     "accuracy": "both frameworks train for real: losses and test accuracy",
 }
 
@@ -32,6 +39,10 @@ class RunOptions:
     models: tuple[str, ...] = ("simple_cnn", "resnet18")
     """what to compare: names that `python -m parity list` gives, each NAME[:OPTION=VALUE]..., as
     resnet18:stem=cifar or simple_cnn:channels=16,32,64:kernel_size=5"""
+
+    pair: str | None = None
+    """a pair of your own in place of the models: MODULE:FUNCTION, a function without arguments
+    that returns a parity.Pair; MODULE is imported from the current folder too"""
 
     rungs: tuple[RungName, ...] = RUNGS
     """which checks; `python -m parity list` says what each one does"""
@@ -46,7 +57,10 @@ class RunOptions:
     """of the initial weights and of the batches"""
 
     out: Path | None = None
-    """directory for report.json and report.md; by default runs/parity-DATE-TIME"""
+    """directory for report.json, report.md and report.html; by default runs/parity-DATE-TIME"""
+
+    steps: int = 60
+    """of training in the trajectory"""
 
     full: bool = False
     """train every model for all epochs of its recipe, however long it takes"""
@@ -94,7 +108,10 @@ class TrainOptions:
     """by default the recipe's, adam; the others have PyTorch's defaults"""
 
     seed: int = 0
-    """of the initial weights and of the batches"""
+    """of the initial weights and of the batches: as torch.manual_seed, in both scripts"""
+
+    init: Literal["torch", "flax"] = "torch"
+    """initial weights of train_jax.py: PyTorch's or Flax's defaults"""
 
     out: Path | None = None
     """run directory; by default runs/MODEL-FRAMEWORK-DATE-TIME"""

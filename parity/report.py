@@ -1,6 +1,7 @@
-"""Results as a table on the terminal, as report.json and as report.md."""
+"""Results as a table on the terminal, as report.json, report.md and report.html."""
 
 import dataclasses
+import json
 import os
 import shutil
 import tempfile
@@ -15,9 +16,12 @@ from jax_impl.errors import InputError
 from parity import files
 from parity.comparison import Row
 from parity.console import Console
+from parity.page import to_html
 from parity.result import Result
 
-SCHEMA = 1
+SCHEMA = 2
+MUTANTS = Path(__file__).resolve().parents[1] / "benchmarks" / "mutants.json"
+"""The tally of planted bugs, in a checkout."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,8 @@ def show(report: Report, console: Console) -> None:
     for result in report.results:
         if not result.passed:
             console.line(f"{result.model} {result.rung} {result.dtype}: {result.detail}")
+            if result.diagnosis is not None:
+                console.line(f"  {result.diagnosis.text}")
     if report.comparison:
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Conventional CNN against ResNet")
         for column in COMPARISON_COLUMNS:
@@ -74,7 +80,7 @@ def show(report: Report, console: Console) -> None:
 
 
 def write(report: Report, directory: Path) -> None:
-    """Writes report.json and report.md; `directory` must not exist and appears complete.
+    """Writes report.json, .md and .html; `directory` must not exist and appears complete.
 
     Raises:
       InputError: it exists, or cannot be written.
@@ -86,6 +92,7 @@ def write(report: Report, directory: Path) -> None:
         try:
             (staging / "report.json").write_text(to_json(report))
             (staging / "report.md").write_text(to_markdown(report))
+            (staging / "report.html").write_text(to_html(json.loads(to_json(report))))
             os.chmod(staging, 0o755)  # mkdtemp makes it private
             staging.rename(directory)
         finally:
@@ -101,15 +108,34 @@ def check_new(directory: Path) -> None:
 
 
 def to_json(report: Report) -> str:
-    """Schema 1: environment, data, results, and the comparison of the models."""
-    content = {
+    """`content` as JSON."""
+    return files.to_json(content(report), indent=2) + "\n"
+
+
+def content(report: Report) -> dict[str, Any]:
+    """Schema 2: environment, data, results, the comparison of the models, the planted bugs."""
+    return {
         "schema": SCHEMA,
         "environment": report.environment,
         "data": report.data,
-        "results": [dataclasses.asdict(result) for result in report.results],
+        "results": [_plain(result) for result in report.results],
         "comparison": [dataclasses.asdict(row) for row in report.comparison],
+        "mutants": _mutants(),
     }
-    return files.to_json(content, indent=2) + "\n"
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    fields = dataclasses.asdict(result)
+    fields["modules"] = [module._asdict() for module in result.modules]
+    fields["steps"] = [step._asdict() for step in result.steps]
+    return fields
+
+
+def _mutants() -> list[dict[str, Any]] | None:
+    try:
+        return json.loads(MUTANTS.read_text())["mutants"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def to_markdown(report: Report) -> str:
@@ -132,6 +158,13 @@ def to_markdown(report: Report) -> str:
             (*RESULT_COLUMNS, "detail"), [(*_result_cells(r), r.detail) for r in report.results]
         ),
     ]
+    why = [
+        f"- **{r.model}, {r.rung} {r.dtype}**: {r.diagnosis.text}"
+        for r in report.results
+        if r.diagnosis is not None
+    ]
+    if why:
+        lines += ["", "## Diagnosis", "", *why]
     if report.comparison:
         lines += ["", "## Conventional CNN against ResNet", ""]
         lines += _markdown(

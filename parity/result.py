@@ -1,6 +1,46 @@
 """What a rung finds: one type from every rung to every report."""
 
 import dataclasses
+from typing import NamedTuple
+
+
+class ModuleError(NamedTuple):
+    """One module's output, relative errors: between the frameworks in float64 and in float32, and
+    each framework's float32 noise, its distance from its own float64 run."""
+
+    name: str
+    difference: float
+    float32_difference: float
+    our_noise: float
+    their_noise: float
+
+
+class StepError(NamedTuple):
+    """After a training step: the parameters' relative difference in float64 and in float32 (None
+    where not measured), and the losses of JAX and PyTorch in float64."""
+
+    step: int
+    float64: float | None
+    float32: float | None
+    our_loss: float
+    their_loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """Where two implementations part and why.
+
+    `module` is the first, in execution order, that departs, with its relative error; `before` the
+    one completed just before it. `cause` is the suspect that, tried on the PyTorch side, makes the
+    two agree; None if none does.
+    """
+
+    module: str | None
+    error: float | None
+    before: str | None
+    before_error: float | None
+    cause: str | None
+    text: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,6 +52,8 @@ class Comparison:
     tolerance: float
     unit: str
     detail: str
+    modules: tuple[ModuleError, ...] = ()
+    steps: tuple[StepError, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +68,12 @@ class Result:
     tolerance: float
     unit: str
     detail: str
+    modules: tuple[ModuleError, ...] = ()
+    steps: tuple[StepError, ...] = ()
+    diagnosis: Diagnosis | None = None
 
 
 def result(model: str, rung: str, dtype: str, comparison: Comparison) -> Result:
     """The comparison with its place on the ladder."""
-    return Result(model, rung, dtype, **dataclasses.asdict(comparison))
+    fields = {f.name: getattr(comparison, f.name) for f in dataclasses.fields(Comparison)}
+    return Result(model, rung, dtype, **fields)

@@ -1,7 +1,9 @@
-"""`python -m parity run`: the rungs on the models, and the report."""
+"""`python -m parity run`: the rungs on the models, or on a pair of your own, and the report."""
 
 import dataclasses
+import importlib
 import math
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +13,22 @@ import numpy as np
 import jax_impl.data
 import torch_ref.data
 from jax_impl.archive import Dataset
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, one_line
 from parity import prepare, report
+from parity.checking import RUNGS, climb_all
 from parity.comparison import Row, compare
 from parity.console import Console
 from parity.environment import choose_device, describe, pin_precision
-from parity.ladder import climb
 from parity.options import RunOptions
-from parity.pair import Batch, Pair, create_pair, randomised
+from parity.pair import Batch, ModelPair, Pair, create_pair, randomised
 from parity.recipes import chosen_model
 from parity.result import Result
-from parity.rungs import NUMERIC, accuracy, data
+from parity.rungs import accuracy, data, optimizers, replay
+from parity.weights import to_arrays
 
 BATCHES = 8
-"""At most so many are tried while a tie that rounding decides hides the float32 difference."""
+"""Cycled through in training; at most so many are tried while a tie that rounding decides hides
+the float32 difference."""
 
 
 def run(options: RunOptions) -> int:
@@ -33,25 +37,65 @@ def run(options: RunOptions) -> int:
         raise InputError("--models and --rungs need at least one name each")
     if not 0 < options.budget < math.inf:
         raise InputError(f"--budget is {options.budget}: give minutes above 0")
+    if options.steps < 1:
+        raise InputError(f"--steps is {options.steps}: give 1 or more")
     out = options.out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")
     report.check_new(out)
     console = Console()
     device = choose_device(options.device)
     pin_precision()
-    choice = prepare.resolve(options.data, options.data_dir, console.line)
-    console.line(choice.reason)
-    ours = jax_impl.data.load(choice.name, options.data_dir)
-    theirs = torch_ref.data.load(choice.name, jax_impl.data.data_directory(options.data_dir))
     results: list[Result] = []
     rows: list[Row] = []
-    for found in _climb(options, ours, theirs, device, console, rows):
+    if options.pair is not None:
+        pair = load_pair(options.pair)
+        about = {"name": "example_inputs", "reason": f"data: the examples of {options.pair}"}
+        climbed = _climb_own(options, pair, device)
+    else:
+        choice = prepare.resolve(options.data, options.data_dir, console.line)
+        about = dataclasses.asdict(choice)
+        ours = jax_impl.data.load(choice.name, options.data_dir)
+        directory = jax_impl.data.data_directory(options.data_dir)
+        theirs = torch_ref.data.load(choice.name, directory)
+        climbed = _climb(options, ours, theirs, device, console, rows)
+    console.line(about["reason"])
+    for found in climbed:
         results.append(found)
         console.line(report.line(found))
-    made = report.Report(describe(device), dataclasses.asdict(choice), results, rows)
+        if found.diagnosis is not None:
+            console.line(f"     {found.diagnosis.text}")
+    made = report.Report(describe(device), about, results, rows)
     report.write(made, out)
     report.show(made, console)
-    console.line(f"report: {out / 'report.md'} and {out / 'report.json'}")
+    console.line(f"report: {out / 'report.html'}, report.md and report.json")
     return 0 if made.passed else 1
+
+
+def load_pair(text: str) -> Pair:
+    """The pair that MODULE:FUNCTION makes.
+
+    Raises:
+      InputError: it cannot be had, and why.
+    """
+    module, sign, function = text.partition(":")
+    if not (module and sign and function):
+        raise InputError(f"--pair {text!r} is not of the form MODULE:FUNCTION")
+    sys.path.insert(0, str(Path.cwd()))
+    # A user's module fails in any way.
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except Exception as error:
+        raise InputError(f"--pair {text}: {type(error).__name__}: {one_line(error)}") from error
+    if not isinstance(made, Pair):
+        raise InputError(f"--pair {text} returns a {type(made).__name__}, not a parity.Pair")
+    return made
+
+
+def _climb_own(options: RunOptions, pair: Pair, device: str) -> Iterator[Result]:
+    """The rungs that need nothing but the pair."""
+    if "optimizers" in options.rungs:
+        yield from optimizers.run()
+    rungs = [rung for rung in RUNGS if rung in options.rungs]
+    yield from climb_all(pair, rungs, seed=options.seed, steps=options.steps, device=device)
 
 
 def _climb(
@@ -65,14 +109,23 @@ def _climb(
     """Results as they are found, in the order of the ladder; the accuracy rung adds to `rows`."""
     if "data" in options.rungs:
         yield from data.run(ours, theirs, options.seed)
+    if "optimizers" in options.rungs:
+        yield from optimizers.run()
     for spec in dict.fromkeys(chosen_model(text) for text in options.models):
         pair = create_pair(spec)
         initial = pair.model.init(options.seed)
-        weights = randomised(initial, options.seed)
-        batches = _batches(pair, ours, options.seed)
-        for rung in NUMERIC:
-            if rung in options.rungs:
-                yield from climb(rung, pair, weights, batches, device)
+        yield from climb_all(
+            pair,
+            [rung for rung in RUNGS if rung in options.rungs],
+            seed=options.seed,
+            state=to_arrays(randomised(initial, options.seed), pair.model),
+            batches=_batches(pair, ours, options.seed),
+            steps=options.steps,
+            device=device,
+        )
+        for name, find in replay.RUNGS.items():
+            if name in options.rungs:
+                yield find(pair, ours, theirs[0], options.seed, options.steps, device)
         if "accuracy" in options.rungs:
             outcome = accuracy.run(
                 pair,
@@ -89,7 +142,7 @@ def _climb(
             yield from outcome.results
 
 
-def _batches(pair: Pair, dataset: Dataset, seed: int) -> list[Batch]:
+def _batches(pair: ModelPair, dataset: Dataset, seed: int) -> list[Batch]:
     """Random training images, `BATCHES` times the recipe's batch."""
     size = pair.recipe.batch_size
     order = np.random.default_rng(seed).permutation(len(dataset.train.labels))

@@ -9,6 +9,8 @@ import jax_impl.data
 from jax_impl import optim, train
 from jax_impl.errors import InputError
 from jax_impl.models import from_spec
+from jax_impl.torch_loader import loader_orders
+from jax_impl.torch_rng import Generator
 from parity import prepare
 from parity.console import Console
 from parity.options import TrainOptions
@@ -32,9 +34,11 @@ def main(options: TrainOptions) -> None:
     model = from_spec(spec)
     optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
     train_epoch = train.make_train_epoch(model, optimizer, recipe.batch_size)
-    state = train.create_state(model.init(options.seed), optimizer)
+    # As after torch.manual_seed: the weights' draws, then those of the shuffling loader.
+    generator = Generator(options.seed)
+    state = train.create_state(model.init(generator, options.init), optimizer)
     size = len(dataset.train.labels)
-    orders = itertools.islice(train.shuffled(size, options.seed), recipe.epochs)
+    orders = itertools.islice(loader_orders(size, generator), recipe.epochs)
 
     def on_epoch(epoch: train.Epoch, state: train.TrainState) -> None:
         console.line(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}")

@@ -11,7 +11,7 @@ from jax_impl import data, optim
 from jax_impl.archive import Dataset, Split
 from parity.comparison import compare
 from parity.console import Console
-from parity.pair import Pair, create_pair
+from parity.pair import ModelPair, create_pair
 from parity.recipes import Recipe
 from parity.rungs import accuracy
 from parity.rungs.accuracy import Plan, Training
@@ -93,7 +93,7 @@ def few() -> tuple[Dataset, accuracy.TorchData]:
     return dataclasses.replace(ours, train=splits[0], test=splits[1]), theirs
 
 
-def trained(few, pair: Pair) -> accuracy.Outcome:
+def trained(few, pair: ModelPair) -> accuracy.Outcome:
     return accuracy.run(
         pair, pair.model.init(0), *few, seed=0, budget=1e-9, full=True, device="cpu",
         console=Console(),
@@ -101,7 +101,7 @@ def trained(few, pair: Pair) -> accuracy.Outcome:
 
 
 @pytest.fixture(scope="module")
-def pair() -> Pair:
+def pair() -> ModelPair:
     return dataclasses.replace(create_pair("simple_cnn"), recipe=RECIPE)
 
 

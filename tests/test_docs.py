@@ -1,8 +1,11 @@
 """What the documentation says is true: its table is current and its examples run."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import torch_ref.models
@@ -35,3 +38,30 @@ def test_the_example_of_pretrained_weights_runs(tmp_path, monkeypatch):
     assert error <= 1e-4 * expected.abs().max()
     exec(blocks[1], found)
     assert found["variables"].params["fc"]["kernel"].shape == (2048, 10)
+
+
+@pytest.mark.proof
+def test_the_port_of_the_pairs_page_fails_as_printed_and_passes_when_mended(tmp_path):
+    """By the pytest plugin and by the command, in a folder that knows nothing of this project."""
+    text = (DOCS / "pairs.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    port, test = tmp_path / "my_port.py", tmp_path / "test_port.py"
+    port.write_text(blocks[0])
+    test.write_text(blocks[1])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    printed = re.search(r"first departs: (.*?), relative error .*(Cause: .*)", text)
+    assert printed is not None
+    assert f"first departs: {printed[1]}, relative" in failed.stdout
+    assert printed[2] in failed.stdout
+    port.write_text(blocks[0].replace("linen.gelu(x)", "linen.gelu(x, approximate=False)"))
+    passed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    command = [sys.executable, "-m", "parity", "run", "--pair", "my_port:make_pair", "--steps", "5"]
+    ran = subprocess.run(
+        [*command, "--rungs", "data", "forward", "trajectory", "--out", "report"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "convnext block" in (tmp_path / "report" / "report.html").read_text()

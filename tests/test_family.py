@@ -14,7 +14,7 @@ from jax_impl import registry
 from jax_impl.data import normalize
 from jax_impl.errors import InputError
 from jax_impl.models import MODELS, Variables, create_model
-from parity.pair import Batch, Case, create_pair, randomised
+from parity.pair import Batch, Case, ModelPair, create_pair, randomised
 from parity.rungs import gradients
 from parity.tolerance import relative_error
 from parity.weights import to_arrays
@@ -87,10 +87,16 @@ GRADIENTS = [  # basic, bottleneck, grouped, wide, dilated, pre-activation, opti
 ]
 
 
-def case_of(text: str, size: tuple[int, int] = (32, 32)) -> Case:
+class ModelCase(Case):
+    """A case of a pair that has a `jax_impl` model."""
+
+    pair: ModelPair
+
+
+def case_of(text: str, size: tuple[int, int] = (32, 32)) -> ModelCase:
     if text.startswith("simple_cnn"):
         text += f":image_size={size[0]},{size[1]}"
-    return Case(create_pair(text), "float64")
+    return ModelCase(create_pair(text), "float64")
 
 
 def batch_of(size: tuple[int, int], count: int = BATCH) -> Batch:
@@ -103,15 +109,16 @@ def test_outputs_and_statistics_in_float64(text, size, record_property):
     case, batch = case_of(text, size), batch_of(size)
     model = case.pair.model
     variables = randomised(model.init(0), 0)
+    state = to_arrays(variables, model)
     with jax.enable_x64(True):
-        wide = case.jax_variables(variables)
+        wide = case.variables(state)
         images = normalize(batch.images, case.dtype)
         # Not jitted: models share the compilations of single operations, and there are many.
         evaluated, _ = model.apply(wide, images, train=False)
         trained, stats = model.apply(wide, images, train=True)
         ours = {"eval": np.asarray(evaluated), "train": np.asarray(trained)}
         ours |= to_arrays(Variables({}, stats), model)
-    twin, (their_images, _) = case.torch_model(variables), case.torch_batch(batch)
+    twin, (their_images, _) = case.torch_model(state), case.torch_batch(batch)
     with torch.no_grad():
         theirs = {"eval": twin.eval()(their_images).numpy()}
         theirs["train"] = twin.train()(their_images).numpy()
@@ -129,12 +136,12 @@ def test_where_the_bar_is_missed_pytorch_misses_it_too(record_property):
     """Against the same net in 80-bit arithmetic both are off by rounding of one size."""
     text, size = UNREACHABLE
     case, batch = case_of(text, size), batch_of(size)
-    variables = randomised(case.pair.model.init(0), 0)
+    model = case.pair.model
+    state = to_arrays(randomised(model.init(0), 0), model)
     with jax.enable_x64(True):
         images = normalize(batch.images, case.dtype)
-        wide = case.jax_variables(variables)
-        ours = np.asarray(case.pair.model.apply(wide, images, train=True)[0])
-    twin, (their_images, _) = case.torch_model(variables), case.torch_batch(batch)
+        ours = np.asarray(model.apply(case.variables(state), images, train=True)[0])
+    twin, (their_images, _) = case.torch_model(state), case.torch_batch(batch)
     with torch.no_grad():
         theirs = twin.train()(their_images).numpy()
     reference = exact.logits(twin, their_images.numpy())
@@ -151,10 +158,11 @@ def test_where_the_bar_is_missed_pytorch_misses_it_too(record_property):
 @pytest.mark.parametrize("text", GRADIENTS)
 def test_gradients_in_float64(text, record_property):
     case, batch = case_of(text), batch_of((32, 32), 16)
-    variables = randomised(case.pair.model.init(0), 0)
+    model = case.pair.model
+    state = to_arrays(randomised(model.init(0), 0), model)
     with jax.enable_x64(True):
-        ours = gradients.ours(case)(variables, batch)
-    theirs = gradients.theirs(case)(variables, batch)
+        ours = gradients.ours(case)(state, batch)
+    theirs = gradients.theirs(case)(state, batch)
     assert ours.keys() == theirs.keys()
     errors = {name: relative_error(ours[name], theirs[name]) for name in theirs}
     worst = max(errors, key=errors.__getitem__)

@@ -1,23 +1,20 @@
-"""The numeric rungs pass on a correct pair and fail, at the right rung, on a planted fault."""
-
-from functools import partial
+"""The ladder passes on correct pairs; `test_mutants.py` holds that it fails on wrong ones."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torchvision
-from jax import lax
+from mutants import pairs
 
-from jax_impl import data, layers, lowering, optim, train
-from jax_impl.models import Variables, from_module
-from jax_impl.models.resnet import ResNet
-from jax_impl.registry import Entry, ResNetOptions
+import parity
+from jax_impl import data
+from jax_impl.models import MODELS
 from parity import ladder
+from parity.checking import NotTheSame, check, climb_all
 from parity.options import RUNGS
-from parity.pair import Batch, Pair, create_pair, randomised
-from parity.recipes import recipe
-from parity.rungs import NUMERIC, gradients, optimizer
+from parity.pair import Batch, create_pair, model_pair, named_optimizer, randomised, shared_weights
+from parity.recipes import Recipe
+from parity.rungs import NUMERIC, replay, trajectory
 
 
 @pytest.fixture(scope="module")
@@ -29,124 +26,126 @@ def batches() -> list[Batch]:
     ]
 
 
-def small_resnet() -> Pair:
-    """One basic block a stage: every kind of layer of ResNet-18 for half its compilation."""
-    depths = (1, 1, 1, 1)
-    entry = Entry("basic", depths, ResNetOptions)
-    return Pair(
-        "resnet10",
-        from_module("resnet10", partial(ResNet, entry, ResNetOptions())),
-        lambda: torchvision.models.ResNet(
-            torchvision.models.resnet.BasicBlock, list(depths), num_classes=10
-        ),
-        recipe("resnet18"),
-    )
-
-
-def weights(pair: Pair) -> Variables:
-    return randomised(pair.model.init(0), 0)
-
-
 @pytest.mark.parametrize("rung", NUMERIC)
-@pytest.mark.parametrize("name", ["simple_cnn", "resnet18"])
-def test_a_correct_pair_passes(name, rung, batches):
-    pair = create_pair(name)
-    wide, narrow = ladder.climb(rung, pair, weights(pair), batches)
-    assert (wide.model, wide.rung, wide.dtype) == (name, rung, "float64")
-    assert (narrow.model, narrow.rung, narrow.dtype) == (name, rung, "float32")
+@pytest.mark.parametrize("make", [lambda: create_pair("simple_cnn"), pairs.residual])
+def test_a_correct_pair_passes(make, rung, batches):
+    pair = make()
+    wide, narrow = ladder.climb(rung, pair, shared_weights(pair, 0), batches)
+    assert (wide.model, wide.rung, wide.dtype) == (pair.name, rung, "float64")
+    assert (narrow.model, narrow.rung, narrow.dtype) == (pair.name, rung, "float32")
     assert wide.passed, wide
     assert narrow.passed, narrow
 
 
+def test_every_module_is_compared_in_order(batches):
+    pair = create_pair("resnet18:width=4")
+    wide, _ = ladder.climb("forward", pair, shared_weights(pair, 0), batches[:1], jit=False)
+    names = [module.name for module in wide.modules]
+    assert names[:4] == ["conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1"]
+    assert names[-2:] == ["fc", "outputs"] and "layer2.0.downsample.1" in names
+    twin = {name for name, _ in pair.make_torch().named_modules()}
+    lacking = {"", "relu", "maxpool", "avgpool"}
+    assert set(names) - {"outputs"} == {n for n in twin - lacking if not n.endswith(".relu")}
+
+
 def test_without_normalisation_there_are_no_statistics(batches):
     pair = create_pair("simple_cnn")
-    for found in ladder.climb("batch_stats", pair, weights(pair), batches):
+    for found in ladder.climb("batch_stats", pair, shared_weights(pair, 0), batches):
         assert found.passed and found.detail == "neither side has such a tensor"
 
 
-def biased_variance(monkeypatch):
-    call = layers.BatchNorm2d.__call__
-
-    def biased(self, x, train):
-        before = self.var[...]
-        out = call(self, x, train)
-        if train:
-            batch = x.var((0, 1, 2))
-            self.var[...] = (1 - self.momentum) * before + self.momentum * batch
-        return out
-
-    monkeypatch.setattr(layers.BatchNorm2d, "__call__", biased)
-
-
-def other_eps(monkeypatch):
-    create = layers.BatchNorm2d.__init__
-    monkeypatch.setattr(
-        layers.BatchNorm2d, "__init__", lambda self, channels: create(self, channels, eps=1e-3)
-    )
-
-
-def summed_loss(monkeypatch):
-    def loss(params, model, batch_stats, images, labels):
-        logits, batch_stats = model.apply(Variables(params, batch_stats), images, train=True)
-        return train.cross_entropy(logits, labels).sum(), batch_stats
-
-    for module in (train, gradients, NUMERIC["loss"]):
-        monkeypatch.setattr(module, "loss_and_stats", loss)
-
-
-def other_adam(monkeypatch):
-    monkeypatch.setattr(
-        optim, "create_optimizer", lambda name, lr: optim.adam(lr, betas=(0.9, 0.99), eps=1e-7)
-    )
-
-
-def coarse_products(monkeypatch):
-    """TF32: float32 operands with 10 bits of mantissa; float64 stays exact."""
-    product = lowering.conv2d
-
-    def rounded(images, kernel, *rest):
-        if images.dtype == jnp.float32:
-            images, kernel = (lax.reduce_precision(x, 8, 10) for x in (images, kernel))
-        return product(images, kernel, *rest)
-
-    monkeypatch.setattr(lowering, "conv2d", rounded)
+TRAINED = [  # a small CNN, and a narrow net of each kind of block, by both kinds of optimizer
+    ("simple_cnn", "adam", 1e-3, {}, []),
+    ("resnet18:width=8:stem=cifar", "adam", 1e-3, {}, [pytest.mark.proof]),
+    (
+        "resnet18:width=8:stem=cifar", "sgd", 0.05, {"momentum": 0.9, "weight_decay": 5e-4},
+        [pytest.mark.proof],
+    ),
+    ("resnet50:width=8:stem=cifar", "adam", 1e-3, {}, [pytest.mark.proof]),
+    (
+        "resnet50:width=8:stem=cifar", "sgd", 0.05, {"momentum": 0.9, "weight_decay": 5e-4},
+        [pytest.mark.proof],
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "fault, rung, dtypes",
-    [
-        (biased_variance, "batch_stats", {"float64", "float32"}),
-        (other_eps, "forward", {"float64", "float32"}),
-        (summed_loss, "loss", {"float64", "float32"}),
-        (summed_loss, "gradients", {"float64", "float32"}),
-        (other_adam, "optimizer", {"float64", "float32"}),
-        (coarse_products, "forward", {"float32"}),
-        (coarse_products, "gradients", {"float32"}),
-    ],
-    ids=lambda value: value.__name__ if callable(value) else None,
+    "name, optimizer, lr, options",
+    [pytest.param(*row[:4], marks=row[4]) for row in TRAINED],
 )
-def test_a_planted_fault_fails(fault, rung, dtypes, batches, monkeypatch):
-    fault(monkeypatch)
-    pair = create_pair("simple_cnn") if fault in (summed_loss, other_adam) else small_resnet()
-    results = ladder.climb(rung, pair, weights(pair), batches[:2])
-    # Noise is measured against each side's own oracle: a wrong formula is quiet in float32.
-    assert {found.dtype for found in results if not found.passed} == dtypes
+def test_sixty_steps_of_training(name, optimizer, lr, options, batches, record_property):
+    """To the plain bars: 1e-10 for parameters and 1e-11 for statistics, whatever conditioning."""
+    made = create_pair(name)
+    pair = model_pair(name, made.model, made.make_torch, Recipe(16, "adam", lr))
+    chosen = named_optimizer(optimizer, lr, **options)
+    pair = type(pair)(**{**vars(pair), "optimizer": chosen})
+    state = shared_weights(pair, 0)
+    results = list(trajectory.run(pair, state, batches, narrow=False))
+    assert [found.rung for found in results][-1] == "eval_after_training"
+    for found in results:
+        record_property(f"{found.rung} {found.unit}", found.measured)
+        assert found.passed, found
+    bars = (trajectory.PARAMETERS_BAR, trajectory.STATISTICS_BAR)
+    for found, bar in zip(results[:-1], bars, strict=False):
+        assert found.measured <= bar, found
 
 
-def test_the_whole_step_is_compared(batches, monkeypatch):
-    """A wrong learning rate in the step that trains, and nowhere else."""
-    make = optimizer.make_train_step
-    monkeypatch.setattr(
-        optimizer, "make_train_step", lambda model, _: make(model, optim.adam(1.001e-3))
-    )
-    pair = create_pair("simple_cnn")
-    wide, _ = ladder.climb("optimizer", pair, weights(pair), batches[:1])
-    assert not wide.passed and "whole step" in wide.detail
+def test_a_pair_of_ones_own(batches):
+    pair = pairs.mlp()
+    found = check(pair, jit=False, steps=5)
+    assert {r.rung for r in found} == {
+        "data", "forward", "loss", "gradients", "batch_stats", "optimizer", "trajectory",
+        "eval_after_training",
+    }  # fmt: skip
+    assert all(r.passed for r in found)
+    with pytest.raises(NotTheSame, match=r"first departs: output .* of norm.*eps is 1e-06") as info:
+        check(pairs.mlp(eps=1e-6), jit=False, steps=5)
+    assert sum(r.diagnosis is not None for r in info.value.results) == 1
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    "make", [pairs.cnn, pairs.mlp, pairs.small_stem], ids=["cnn", "mlp", "net"]
+)
+def test_no_correct_pair_is_called_wrong(make):
+    """Fifty seeds of weights, data, initial weights."""
+    for seed in range(50):
+        pair = make()
+        given = pairs.batches(pair, seed=seed)
+        for found in climb_all(pair, seed=seed, batches=given, steps=6, jit=False):
+            assert found.passed, (seed, found)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_passes_the_numeric_rungs(name, batches):
+    pair = create_pair(name)
+    state = shared_weights(pair, 0)
+    for rung in NUMERIC:
+        for found in ladder.climb(rung, pair, state, batches):
+            assert found.passed, found
+
+
+def test_the_fixture_of_the_plugin(parity):
+    assert parity.check(pairs.mlp(), ["data", "forward"], jit=False)
+
+
+def test_a_model_that_cannot_be_run_fails_its_rung():
+    pair = pairs.mlp()
+
+    def broken(variables, x):
+        x = parity.tap("fc1", x @ variables["fc1.weight"])
+        return x @ variables["fc2.weight"]
+
+    found = list(climb_all(type(pair)(**{**vars(pair), "jax_apply": broken}), ["forward"]))
+    assert not found[0].passed and found[0].detail.startswith("it cannot be run: ")
+    assert found[0].diagnosis is not None
+    assert found[0].diagnosis.text.endswith("the last module to complete: fc1")
 
 
 def test_randomised_weights_hide_nothing():
     pair = create_pair("resnet18")
-    variables = weights(pair)
+    variables = randomised(pair.model.init(0), 0)
     for keys, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
         if keys[-1].key != "num_batches_tracked":
             assert leaf.dtype == jnp.float32
@@ -156,6 +155,7 @@ def test_randomised_weights_hide_nothing():
 def test_the_options_name_what_there_is():
     import jax_impl.models
     import torch_ref.models
+    from parity import checking
 
     assert set(jax_impl.models.MODELS) == set(torch_ref.models.MODELS)
-    assert RUNGS == ("data", *NUMERIC, "accuracy")
+    assert set(RUNGS) == {*checking.RUNGS, *replay.RUNGS, "optimizers", "accuracy"}

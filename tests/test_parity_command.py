@@ -28,17 +28,21 @@ def test_a_run_writes_its_report_and_exits_with_0(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "data: digits, as asked" in done.stdout
-    assert "PASSED: all 4 checks" in done.stdout
+    assert "PASSED: all 5 checks" in done.stdout
     content = json.loads((out / "report.json").read_text())
     assert [(r["model"], r["rung"], r["dtype"]) for r in content["results"]] == [
         ("all", "data", "float64"),
         ("all", "data", "float32"),
+        ("simple_cnn", "data", "float64"),
         ("simple_cnn", "forward", "float64"),
         ("simple_cnn", "forward", "float32"),
     ]
+    assert [module["name"] for module in content["results"][3]["modules"]] == [
+        "conv1", "conv2", "fc1", "fc2", "outputs",
+    ]  # fmt: skip
     assert content["data"]["name"] == "digits"
     assert content["environment"]["packages"]["jax"]
-    assert (out / "report.md").exists()
+    assert (out / "report.md").exists() and (out / "report.html").exists()
     assert sorted(path.name for path in out.parent.iterdir()) == ["report"]
 
 
@@ -47,10 +51,13 @@ def test_a_failed_rung_exits_with_1(tmp_path, monkeypatch):
     monkeypatch.setattr(
         data_rung, "normalize", lambda images, dtype: normalize(images, dtype) * 1.0000001
     )
-    options = RunOptions(rungs=("data",), data="digits", out=tmp_path / "out")
+    options = RunOptions(
+        models=("simple_cnn",), rungs=("data",), data="digits", out=tmp_path / "out"
+    )
     assert command.run(options) == 1
     content = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert not any(result["passed"] for result in content["results"])
+    failed = [result["model"] for result in content["results"] if not result["passed"]]
+    assert failed == ["all", "all"]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +69,11 @@ def test_a_failed_rung_exits_with_1(tmp_path, monkeypatch):
         (("run", "--seed", "one"), "one"),
         (("run", "--budget", "0"), "--budget is 0.0"),
         (("run", "--data", "digits", "--device", "gpu"), "cannot use a GPU here"),
+        (("run", "--steps", "0"), "--steps is 0: give 1 or more"),
+        (("run", "--pair", "nothing"), "is not of the form MODULE:FUNCTION"),
+        (("run", "--pair", "no_such_module:make"), "No module named 'no_such_module'"),
+        (("run", "--pair", "json:dumps"), "TypeError: dumps() missing"),
+        (("run", "--pair", "time:time"), "returns a float, not a parity.Pair"),
         (("walk",), "walk"),
     ],
 )

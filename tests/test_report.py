@@ -36,8 +36,10 @@ def test_the_json_has_the_schema(tmp_path):
         (tmp_path / "out" / "report.json").read_text(),
         parse_constant=lambda name: pytest.fail(name),
     )
-    assert set(content) == {"schema", "environment", "data", "results", "comparison"}
-    assert content["schema"] == 1
+    assert set(content) == {
+        "schema", "environment", "data", "results", "comparison", "mutants",
+    }  # fmt: skip
+    assert content["schema"] == 2
     assert content["results"][0] == {
         "model": "simple_cnn",
         "rung": "forward",
@@ -47,6 +49,9 @@ def test_the_json_has_the_schema(tmp_path):
         "tolerance": 1e-12,
         "unit": "relative error",
         "detail": "a | b",
+        "modules": [],
+        "steps": [],
+        "diagnosis": None,
     }
     assert content["results"][1]["measured"] is None
     assert content["comparison"][0]["losses"] == [1.7, None]

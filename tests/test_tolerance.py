@@ -40,12 +40,14 @@ def test_another_set_of_tensors_is_an_error():
         compare_float64({"a": np.ones(1)}, {"a": np.ones(1), "b": np.ones(1)})
 
 
-def test_sensitivity_excuses_an_element_and_no_other():
-    theirs = {"a": np.array([1.0, 1.0])}
-    sensitivity = {"a": np.array([1e6, 0.0])}
-    assert compare_float64({"a": np.array([1 + 1e-7, 1.0])}, theirs, sensitivity).passed
-    assert not compare_float64({"a": np.array([1.0, 1 + 1e-7])}, theirs, sensitivity).passed
-    assert not compare_float64({"a": np.array([1 + 1e-5, 1.0])}, theirs, sensitivity).passed
+def test_float32_noise_says_how_ill_conditioned_a_tensor_is():
+    ours, theirs = {"a": np.array([1 + 1e-11])}, {"a": np.array([1.0])}
+    assert not compare_float64(ours, theirs).passed
+    assert not compare_float64(ours, theirs, {"a": 1e-6}).passed
+    found = compare_float64(ours, theirs, {"a": 1e-2})
+    assert found.passed and found.tolerance == pytest.approx(16 * 2.0**-29 * 1e-2)
+    assert not compare_float64(ours, theirs, {"a": float("inf")}).passed
+    assert not compare_float64(ours, theirs, {"b": 1e-2}).passed
 
 
 def test_both_scales_count_in_the_relative_error():

@@ -173,3 +173,45 @@ runpy.run_path("scripts/train_jax.py", run_name="__main__")
     assert done.returncode == 0, done.stderr
     assert "Epoch 1, Loss: " in done.stdout and "Accuracy: " in done.stdout
     assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_the_seed_draws_the_notebooks_weights_and_batches():
+    """In JAX without PyTorch's generator, after `torch.manual_seed` in PyTorch."""
+    import torch_ref.data
+    from parity.pair import create_pair
+    from parity.rungs import replay
+
+    ours, theirs = data.load_digits(), torch_ref.data.load("digits")[0]
+    pair = create_pair("simple_cnn:channels=4,8:hidden=16")
+    for find in (replay.init_exact, replay.order_exact, replay.replay):
+        found = find(pair, ours, theirs, 5, 8, "cpu")
+        assert found.passed, found
+
+
+def test_other_draws_are_seen(monkeypatch):
+    import torch_ref.data
+    from jax_impl.torch_rng import Generator
+    from parity.pair import create_pair
+    from parity.rungs import replay
+
+    ours, theirs = data.load_digits(), torch_ref.data.load("digits")[0]
+    pair = create_pair("simple_cnn:channels=4,8:hidden=16")
+    monkeypatch.setattr(replay, "Generator", lambda seed: Generator(seed + 1))
+    for find in (replay.order_exact, replay.replay):
+        assert not find(pair, ours, theirs, 5, 3, "cpu").passed
+    other = pair.model._replace(init=lambda seed: pair.model.__class__(*pair.model).init(seed + 1))
+    assert not replay.init_exact(
+        dataclasses.replace(pair, model=other), ours, theirs, 5, 3, "cpu"
+    ).passed
+
+
+def test_flaxs_initialisation_is_an_option():
+    model = create_model("resnet20")
+    ours, again = (model.init(3, "flax").params for _ in range(2))
+    kernel = np.asarray(ours["layer2"]["0"]["conv1"]["kernel"])
+    assert abs(kernel.std() * np.sqrt(9 * 16) - 1) < 0.05  # LeCun: 1 / sqrt(fan_in)
+    assert np.array_equal(kernel, again["layer2"]["0"]["conv1"]["kernel"])
+    assert not np.array_equal(kernel, model.init(3).params["layer2"]["0"]["conv1"]["kernel"])
+    assert not np.asarray(ours["fc"]["bias"]).any()
+    with pytest.raises(InputError, match="no initialisation 'keras': choose torch or flax"):
+        model.init(3, "keras")

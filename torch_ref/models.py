@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from torch_ref.errors import InputError
 
@@ -63,6 +63,39 @@ class PlainBlock(BasicBlock):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(x)))
+
+
+class NarrowResNet(torchvision.models.ResNet):
+    """torchvision's ResNet with `width` channels in its stem and first stage, in place of 64."""
+
+    def __init__(
+        self,
+        like: torchvision.models.ResNet,
+        width: int,
+        zero_init_residual: bool,
+        dilate: list[bool],
+    ):
+        nn.Module.__init__(self)
+        self._norm_layer, self.inplanes, self.dilation = nn.BatchNorm2d, width, 1
+        self.groups, self.base_width = like.groups, like.base_width
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        stages = [like.layer1, like.layer2, like.layer3, like.layer4]
+        block: Any = type(like.layer1[0])
+        made = [
+            self._make_layer(block, width * 2**i, len(stage), min(i, 1) + 1, ([False] + dilate)[i])
+            for i, stage in enumerate(stages)
+        ]
+        self.layer1, self.layer2, self.layer3, self.layer4 = made
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(8 * width * block.expansion, like.fc.out_features)
+        _draw_kaiming_normal(self)
+        last = "bn3" if block is Bottleneck else "bn2"
+        for name, parameter in self.named_parameters():
+            if zero_init_residual and name.endswith(f"{last}.weight"):
+                nn.init.zeros_(parameter)
 
 
 class OptionABlock(nn.Module):
@@ -186,12 +219,20 @@ def create_model(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
     return _MAKERS[name](num_classes=num_classes, **options)
 
 
-def _torchvision(make: Callable[..., nn.Module], stem: str = "imagenet", **options: Any):
-    if dilation := options.pop("replace_stride_with_dilation", None):
-        options["replace_stride_with_dilation"] = list(dilation)
-    model: Any = make(**options)
+def _torchvision(
+    make: Callable[..., nn.Module], stem: str = "imagenet", width: int = 64, **options: Any
+):
+    dilate = list(options.pop("replace_stride_with_dilation", ()) or [False] * 3)
+    if any(dilate):
+        options["replace_stride_with_dilation"] = dilate
+    if width == 64:
+        model: Any = make(**options)
+    else:
+        with torch.random.fork_rng(devices=[]):  # its draws are not the narrow net's
+            like: Any = make(**options)
+        model = NarrowResNet(like, width, options.get("zero_init_residual", False), dilate)
     if stem == "cifar":
-        model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        model.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         _draw_kaiming_normal(model.conv1)
         model.maxpool = nn.Identity()
     return model

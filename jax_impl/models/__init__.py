@@ -1,5 +1,6 @@
 """`create_model(name, **options)` -> a model as a pair of pure functions."""
 
+import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -8,6 +9,7 @@ import flax.nnx as nnx
 import jax
 
 from jax_impl import registry
+from jax_impl.errors import InputError
 from jax_impl.layers import BatchNorm2d, Conv2d, Linear
 from jax_impl.models.cifar_resnet import CifarResNet
 from jax_impl.models.preact_resnet import PreActResNet
@@ -16,6 +18,7 @@ from jax_impl.models.simple_cnn import SimpleCNN
 from jax_impl.torch_rng import Generator
 
 MODELS = tuple(registry.MODELS)
+SCHEMES = "torch", "flax"
 
 _NETS: dict[str, Callable[..., nnx.Module]] = {
     "basic": ResNet,
@@ -49,7 +52,9 @@ class Layer(NamedTuple):
 class Model(NamedTuple):
     """A model as two pure functions.
 
-    `init(seed)` gives the weights of `torch.manual_seed(seed)` and the PyTorch twin's constructor.
+    `init(seed)` gives the weights of `torch.manual_seed(seed)` and the PyTorch twin's constructor;
+    in place of a seed it takes a `torch_rng.Generator`, which goes on after the weights' draws.
+    `init(seed, scheme="flax")` has Flax's defaults: LeCun's truncated normal kernels, zero biases.
     `apply(variables, images, train=False)` maps normalised float images [n, h, w, 3] to
     (logits [n, num_classes], batch_stats); with `train` the statistics are the updated ones.
     `shapes` has a `jax.ShapeDtypeStruct` for every leaf of the variables. `layers` maps the path of
@@ -57,7 +62,7 @@ class Model(NamedTuple):
     """
 
     name: str
-    init: Callable[[int], Variables]
+    init: Callable[..., Variables]
     apply: Callable[..., tuple[jax.Array, dict[str, Any]]]
     shapes: Variables
     layers: dict[Path, Layer]
@@ -106,10 +111,14 @@ def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
         if (layer := _layer(module)) is not None
     }
 
-    def init(seed: int = 0) -> Variables:
-        _, params, stats = nnx.split(build(rng=Generator(seed)), nnx.Param, nnx.BatchStat)
+    def init(seed: int | Generator = 0, scheme: str = "torch") -> Variables:
+        if scheme not in SCHEMES:
+            raise InputError(f"no initialisation {scheme!r}: choose {' or '.join(SCHEMES)}")
+        generator = seed if isinstance(seed, Generator) else Generator(seed)
+        _, params, stats = nnx.split(build(rng=generator), nnx.Param, nnx.BatchStat)
         pure = (nnx.to_pure_dict(params), nnx.to_pure_dict(stats))
-        return Variables(*jax.tree.map(jax.numpy.asarray, pure))
+        variables = Variables(*jax.tree.map(jax.numpy.asarray, pure))
+        return variables if scheme == "torch" else _flax_init(variables, generator)
 
     def apply(variables: Variables, images: jax.Array, train: bool = False):
         module: Any = nnx.merge(
@@ -119,6 +128,24 @@ def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
         return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     return Model(name, init, apply, shapes, layers, getattr(skeleton, "head", None))
+
+
+def _flax_init(variables: Variables, generator: Generator) -> Variables:
+    """The same with Flax's default kernels, from a key that `generator` draws, and zero biases."""
+    draw = nnx.initializers.lecun_normal()
+    key = jax.random.key(int(generator.raw32(1)[0]))
+
+    def change(keys: Any, leaf: jax.Array) -> jax.Array:
+        name = keys[-1].key
+        if name == "bias":
+            return jax.numpy.zeros_like(leaf)
+        if name != "kernel":
+            return leaf
+        path = "/".join(k.key for k in keys)
+        return draw(jax.random.fold_in(key, zlib.crc32(path.encode())), leaf.shape, leaf.dtype)
+
+    params = jax.tree_util.tree_map_with_path(change, variables.params)
+    return variables._replace(params=params)
 
 
 def _layer(module: Any) -> Layer | None:

@@ -99,11 +99,12 @@ class ResNet(nnx.Module):
     def __init__(self, entry: Entry, options: ResNetOptions | StemOptions, rng: Generator | None):
         block = BLOCKS[entry.block]
         dilate = getattr(options, "replace_stride_with_dilation", (False,) * 3)
-        self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False, rng=rng)
-        self.bn1 = BatchNorm2d(64)
-        inplanes, dilation, blocks = 64, 1, []
+        first = getattr(options, "width", 64)
+        self.conv1 = Conv2d(3, first, 7, stride=2, padding=3, bias=False, rng=rng)
+        self.bn1 = BatchNorm2d(first)
+        inplanes, dilation, blocks = first, 1, []
         for stage, depth in enumerate(entry.depths):
-            planes, modules = 64 * 2**stage, []
+            planes, modules = first * 2**stage, []
             width = int(planes * entry.width_per_group / 64) * entry.groups
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
@@ -133,7 +134,7 @@ class ResNet(nnx.Module):
                 norm.scale = nnx.Param(np.zeros(norm.scale[...].shape, np.float32))
         self.pooled = options.stem == "imagenet"
         if not self.pooled:  # put in the place of torchvision's, and so drawn last
-            self.conv1 = Conv2d(3, 64, 3, padding=1, bias=False, rng=rng)
+            self.conv1 = Conv2d(3, first, 3, padding=1, bias=False, rng=rng)
             redraw(self.conv1, rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:

@@ -23,7 +23,7 @@ from jax_impl import optim, train
 from jax_impl.archive import Dataset, Split
 from jax_impl.models import Variables
 from parity.console import Console
-from parity.pair import Pair, precision
+from parity.pair import ModelPair, precision
 from parity.recipes import Recipe
 from parity.result import Comparison, Result, result
 from parity.weights import to_torch
@@ -95,7 +95,7 @@ class Outcome:
 
 
 def run(
-    pair: Pair,
+    pair: ModelPair,
     variables: Variables,
     ours: Dataset,
     theirs: TorchData,
@@ -196,7 +196,7 @@ def _shown(run: Run, name: str, variables: Variables, plan: Plan, console: Conso
     return training
 
 
-def _jax_run(pair: Pair, dataset: Dataset, checkpoints: bool) -> Run:
+def _jax_run(pair: ModelPair, dataset: Dataset, checkpoints: bool) -> Run:
     """Compiles once, at the first call."""
     recipe = pair.recipe
     optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
@@ -222,7 +222,7 @@ def _jax_run(pair: Pair, dataset: Dataset, checkpoints: bool) -> Run:
     return run
 
 
-def _torch_run(pair: Pair, datasets: TorchData, device: str, checkpoints: bool) -> Run:
+def _torch_run(pair: ModelPair, datasets: TorchData, device: str, checkpoints: bool) -> Run:
     """The notebook's loop."""
     recipe, (training_set, test_set) = pair.recipe, datasets
     few = range(min(CHECKPOINT_IMAGES, len(test_set)))

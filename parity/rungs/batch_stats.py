@@ -1,34 +1,56 @@
-"""Running statistics after three train-mode batches: the images, mirrored, and upside down."""
+"""Running statistics after three train-mode batches, of the batch's own size and of three."""
 
-import jax
+import numpy as np
 import torch
 
-from jax_impl.data import normalize
-from jax_impl.models import Variables
 from parity.pair import Batch, Case, Side, Tensors
-from parity.weights import to_arrays
+
+ODD = 3
 
 
 def ours(case: Case) -> Side:
-    model = case.pair.model
-    step = jax.jit(lambda variables, images: model.apply(variables, images, train=True)[1])
+    leaf_map = case.pair.leaf_map
+    step = case.compiled(lambda variables, inputs: case.apply(variables, inputs, train=True)[1])
 
-    def statistics(variables: Variables, batch: Batch) -> Tensors:
-        params, stats = case.jax_variables(variables)
-        images = normalize(batch.images, case.dtype)
-        for view in (images, images[:, :, ::-1], images[:, ::-1]):
-            stats = step(Variables(params, stats), view)
-        return to_arrays(Variables({}, stats), model)
+    def statistics(state: Tensors, batch: Batch) -> Tensors:
+        tensors = {}
+        for size, views in sequences(case, state, batch):
+            variables = case.variables(state)
+            for view in views:
+                variables = step(variables, view)
+            found = leaf_map.to_torch(leaf_map.split(variables)[1], False)
+            tensors |= {f"{name} by batches of {size}": value for name, value in found.items()}
+        return tensors
 
     return statistics
 
 
 def theirs(case: Case) -> Side:
-    def statistics(variables: Variables, batch: Batch) -> Tensors:
-        module, (images, _) = case.torch_model(variables), case.torch_batch(batch)
-        with torch.no_grad():
-            for view in (images, images.flip(3), images.flip(2)):
-                module(view)
-        return {name: buffer.cpu().numpy() for name, buffer in module.named_buffers()}
+    leaf_map = case.pair.leaf_map
+
+    def statistics(state: Tensors, batch: Batch) -> Tensors:
+        tensors = {}
+        held = leaf_map.to_torch(leaf_map.split(case.variables(state))[1], False)
+        for size, views in sequences(case, state, batch):
+            module = case.torch_model(state)
+            with torch.no_grad():
+                for view in views:
+                    module(case.torch_batch(Batch(view, batch.labels))[0])
+            tensors |= {
+                f"{name} by batches of {size}": value.cpu().numpy()
+                for name, value in module.named_buffers()
+                if name in held
+            }
+        return tensors
 
     return statistics
+
+
+def sequences(case: Case, state: Tensors, batch: Batch) -> list[tuple[int, list[np.ndarray]]]:
+    """(batch size, three batches) for each size; none for a pair without statistics."""
+    if not any(name not in dict(case.pair.parameters) for name in state):
+        return []
+    images = np.asarray(batch.images)
+    shifted = [images, np.roll(images, 1, axis=-2), np.flip(images, axis=-2)]
+    sizes = dict.fromkeys((len(images), min(ODD, len(images))))
+    return [(size, [np.ascontiguousarray(view[:size]) for view in shifted]) for size in sizes]

@@ -1,38 +1,55 @@
-"""The gradient of the train-mode loss by every parameter."""
+"""The gradient of the train-mode loss by every parameter, and by the inputs."""
+
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import torch
-from torch.nn import functional as F
 
-from jax_impl.data import normalize
-from jax_impl.models import Variables
-from jax_impl.train import loss_and_stats
 from parity.pair import Batch, Case, Side, Tensors
-from parity.weights import to_arrays
+
+INPUTS = "the inputs"
 
 
 def ours(case: Case) -> Side:
-    model = case.pair.model
+    leaf_map = case.pair.leaf_map
 
-    @jax.jit
-    def gradient(variables, images, labels):
-        images = normalize(images, case.dtype)
-        return jax.grad(loss_and_stats, has_aux=True)(
-            variables.params, model, variables.batch_stats, images, labels
-        )[0]
+    @case.compiled
+    def gradient(variables, inputs, labels):
+        trainable, others = leaf_map.split(variables)
+        x = case.jax_inputs(inputs)
+        if not by_inputs(case, x.dtype):
+            return jax.grad(case.loss, has_aux=True)(trainable, others, x, labels)[0], None
+        return jax.grad(case.loss, (0, 2), has_aux=True)(trainable, others, x, labels)[0]
 
-    def gradients(variables: Variables, batch: Batch) -> Tensors:
-        found = gradient(case.jax_variables(variables), *batch)
-        return to_arrays(Variables(found, {}), model)
+    def gradients(state: Tensors, batch: Batch) -> Tensors:
+        found, pixels = gradient(case.variables(state), *batch)
+        tensors = leaf_map.to_torch(found, True)
+        if pixels is not None:
+            tensors[INPUTS] = case.to_torch_layout(pixels)
+        return tensors
 
     return gradients
 
 
 def theirs(case: Case) -> Side:
-    def gradients(variables: Variables, batch: Batch) -> Tensors:
-        module, (images, labels) = case.torch_model(variables), case.torch_batch(batch)
-        named = dict(module.named_parameters())
-        found = torch.autograd.grad(F.cross_entropy(module(images), labels), [*named.values()])
-        return {name: grad.cpu().numpy() for name, grad in zip(named, found, strict=True)}
+    def gradients(state: Tensors, batch: Batch) -> Tensors:
+        module, (inputs, labels) = case.torch_model(state), case.torch_batch(batch)
+        named: dict[str, torch.Tensor] = dict(module.named_parameters())
+        if by_inputs(case, "float32" if inputs.is_floating_point() else "int32"):
+            named[INPUTS] = inputs.requires_grad_()
+        loss = case.pair.loss.torch(module(inputs), labels)
+        found = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
+        return {
+            name: np.zeros(value.shape) if grad is None else grad.cpu().numpy()
+            for (name, value), grad in zip(named.items(), found, strict=True)
+        }
 
     return gradients
+
+
+def by_inputs(case: Case, dtype: Any) -> bool:
+    """In float64 alone: in float32 a rounding may move a maximum in its pooling window, and the
+    gradient of those pixels with it."""
+    return case.dtype == "float64" and jnp.issubdtype(dtype, jnp.floating)

@@ -1,39 +1,71 @@
-"""Cross entropy of each image, and its mean over the batch, in train mode."""
+"""The loss of fixed outputs: the model's own, and the same a hundred thousand times as large.
 
-import jax
+Cross entropy also summed, of each row, and with label smoothing.
+"""
+
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from jax_impl.data import normalize
-from jax_impl.models import Variables
-from jax_impl.train import cross_entropy, loss_and_stats
-from parity.pair import Batch, Case, Side, Tensors
+from jax_impl.train import cross_entropy
+from parity.pair import CROSS_ENTROPY, Batch, Case, Side, Tensors
+
+SCALES = 1.0, 1e5
+"""exp overflows float32 beyond 88."""
+
+VARIANTS: dict[str, tuple[Callable, Callable]] = {
+    "sum": (
+        lambda x, y: cross_entropy(x, y).sum(),
+        lambda x, y: F.cross_entropy(x, y, reduction="sum"),
+    ),
+    "of each row": (cross_entropy, lambda x, y: F.cross_entropy(x, y, reduction="none")),
+    "mean with label smoothing 0.1": (
+        lambda x, y: cross_entropy(x, y, label_smoothing=0.1).mean(),
+        lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
+    ),
+}
+
+
+def variants(case: Case) -> dict[str, tuple[Callable, Callable]]:
+    """JAX's and PyTorch's functions by name."""
+    loss = case.pair.loss
+    return {"mean": (loss.jax, loss.torch), **(VARIANTS if loss == CROSS_ENTROPY else {})}
 
 
 def ours(case: Case) -> Side:
-    model = case.pair.model
+    functions = {name: case.compiled(function) for name, (function, _) in variants(case).items()}
 
-    @jax.jit
-    def both(variables, images, labels):
-        images = normalize(images, case.dtype)
-        logits, _ = model.apply(variables, images, train=True)
-        mean, _ = loss_and_stats(variables.params, model, variables.batch_stats, images, labels)
-        return {"loss of each image": cross_entropy(logits, labels), "mean loss": mean}
-
-    def losses(variables: Variables, batch: Batch) -> Tensors:
-        return jax.tree.map(np.asarray, both(case.jax_variables(variables), *batch))
+    def losses(state: Tensors, batch: Batch) -> Tensors:
+        return {
+            f"{name}, outputs times {scale:g}": np.asarray(function(outputs, batch.labels))
+            for scale, outputs in scaled(case, state, batch)
+            for name, function in functions.items()
+        }
 
     return losses
 
 
 def theirs(case: Case) -> Side:
-    def losses(variables: Variables, batch: Batch) -> Tensors:
-        images, labels = case.torch_batch(batch)
-        with torch.no_grad():
-            logits = case.torch_model(variables)(images)
-            each = F.cross_entropy(logits, labels, reduction="none")
-            mean = F.cross_entropy(logits, labels)
-        return {"loss of each image": each.cpu().numpy(), "mean loss": mean.cpu().numpy()}
+    def losses(state: Tensors, batch: Batch) -> Tensors:
+        labels = case.torch_batch(batch)[1]
+        return {
+            f"{name}, outputs times {scale:g}": function(
+                torch.from_numpy(outputs).to(case.device), labels
+            )
+            .cpu()
+            .numpy()
+            for scale, outputs in scaled(case, state, batch)
+            for name, (_, function) in variants(case).items()
+        }
 
     return losses
+
+
+def scaled(case: Case, state: Tensors, batch: Batch) -> list[tuple[float, np.ndarray]]:
+    """(scale, outputs in the case's dtype) of PyTorch's float32 model, in train mode."""
+    narrow = Case(case.pair, "float32", case.device)
+    with torch.no_grad():
+        outputs = narrow.torch_model(state)(narrow.torch_batch(batch)[0]).cpu().numpy()
+    return [(scale, (outputs * np.float32(scale)).astype(case.dtype)) for scale in SCALES]

@@ -1,116 +1,98 @@
-"""One step of the recipe's optimizer.
+"""Three steps of the pair's optimizer, from gradients that both sides share.
 
-In both precisions the optimizer alone, from gradients that both sides share, on the parameters and
-from zeros, where the parameters after it are the step itself. In float64 also the whole training
-step on the batch. Adam's first step, lr g / (|g| + eps), depends on little more than the sign of
-the gradient g: where |g| is near eps = 1e-8, gradients that differ by rounding, 1e-17, give steps
-that differ by lr / eps times that. `sensitivity` is the derivative that says by how much.
+On the parameters, and from zeros, where the parameters after a step are the step itself. What
+gradients that differ by rounding lead to is the `trajectory` rung's.
 """
 
-import jax
+from collections.abc import Iterator
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
-from torch.nn import functional as F
 
-import torch_ref.train
-from jax_impl import optim
-from jax_impl.models import Variables
-from jax_impl.train import create_state, make_train_step
 from parity.pair import Batch, Case, Side, Tensors
-from parity.rungs import gradients
-from parity.weights import to_arrays, to_flax
 
-SHARED = "from shared gradients: "
-ZEROS = "from shared gradients and zeros: "
-WHOLE = "whole step: "
+STEPS = 3
+STARTS = {"": 1.0, "from zeros: ": 0.0}
 
 
 def ours(case: Case) -> Side:
-    model, recipe = case.pair.model, case.pair.recipe
-    optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
-    train_step = make_train_step(model, optimizer)
+    step = _jitted(case)
 
-    @jax.jit
-    def step(params, gradients):
-        updates, _ = optimizer.update(gradients, optimizer.init(params), params)
-        return optax.apply_updates(params, updates)
-
-    def steps(variables: Variables, batch: Batch) -> Tensors:
-        gradients = _shared_gradients(case, variables) | to_arrays(
-            Variables({}, variables.batch_stats), model
-        )
-        shared = to_flax(gradients, model).params
-        params, stats = case.jax_variables(variables)
-        found = {SHARED: step(params, shared)}
-        found[ZEROS] = step(jax.tree.map(jnp.zeros_like, params), shared)
-        tensors = {
+    def steps(state: Tensors, batch: Batch) -> Tensors:
+        del batch
+        return {
             prefix + name: value
-            for prefix, tree in found.items()
-            for name, value in to_arrays(Variables(tree, {}), model).items()
+            for prefix, scale in STARTS.items()
+            for name, value in list(our_steps(case, state, step, scale))[-1].items()
         }
-        if case.dtype == "float64":
-            state = create_state(Variables(params, stats), optimizer)
-            state, _ = train_step(state, *batch)
-            tensors |= _prefixed(WHOLE, to_arrays(state.variables, model))
-        return tensors
 
     return steps
 
 
 def theirs(case: Case) -> Side:
-    recipe = case.pair.recipe
-
-    def steps(variables: Variables, batch: Batch) -> Tensors:
-        shared = _shared_gradients(case, variables)
-        tensors = {}
-        for prefix, start in ((SHARED, 1), (ZEROS, 0)):
-            module = case.torch_model(variables)
-            with torch.no_grad():
-                for name, parameter in module.named_parameters():
-                    parameter.mul_(start)
-                    parameter.grad = torch.from_numpy(shared[name]).to(parameter)
-            torch_ref.train.create_optimizer(recipe.optimizer, module, recipe.lr).step()
-            named = module.named_parameters()
-            tensors |= {prefix + name: value.detach().cpu().numpy() for name, value in named}
-        if case.dtype == "float64":
-            module, (images, labels) = case.torch_model(variables), case.torch_batch(batch)
-            F.cross_entropy(module(images), labels).backward()
-            torch_ref.train.create_optimizer(recipe.optimizer, module, recipe.lr).step()
-            state = {name: value.cpu().numpy() for name, value in module.state_dict().items()}
-            tensors |= _prefixed(WHOLE, state)
-        return tensors
+    def steps(state: Tensors, batch: Batch) -> Tensors:
+        del batch
+        return {
+            prefix + name: value
+            for prefix, scale in STARTS.items()
+            for name, value in list(their_steps(case, state, scale))[-1].items()
+        }
 
     return steps
 
 
-def sensitivity(case: Case, variables: Variables, batch: Batch) -> Tensors:
-    """|d step / d gradient| times the largest gradient, for each parameter after a whole step.
+def our_steps(
+    case: Case, state: Tensors, step: Any = None, scale: float = 1.0
+) -> Iterator[Tensors]:
+    """JAX's parameters after each step, from `scale` times the state's."""
+    step, leaf_map = step or _jitted(case), case.pair.leaf_map
+    params, _ = leaf_map.split(case.variables(state))
+    params = [leaf * jnp.asarray(scale, leaf.dtype) for leaf in params]
+    opt_state = case.pair.optimizer.jax.init(params)
+    for gradients in shared_gradients(case, state):
+        shared, _ = leaf_map.split(case.variables(state | gradients))
+        params, opt_state = step(params, opt_state, shared)
+        yield leaf_map.to_torch(params, True)
 
-    An error of that, times 1e-12, is what gradients that are off by 1e-12 of their largest value
-    cause in an exact optimizer.
-    """
-    recipe = case.pair.recipe
-    adaptive = recipe.optimizer in ("adam", "adamw")
-    found = {}
-    for name, value in gradients.theirs(case)(variables, batch).items():
-        slope = 1e-8 / (np.abs(value) + 1e-8) ** 2 if adaptive else np.ones_like(value)
-        found[WHOLE + name] = recipe.lr * slope * np.abs(value).max()
-    return found
+
+def _jitted(case: Case) -> Any:
+    optimizer = case.pair.optimizer.jax
+
+    @case.compiled
+    def step(params, opt_state, gradients):
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return step
 
 
-def _shared_gradients(case: Case, variables: Variables) -> Tensors:
-    """Random ones in PyTorch's layout, of magnitudes from 1e-8 to 1."""
+def their_steps(case: Case, state: Tensors, scale: float = 1.0) -> Iterator[Tensors]:
+    """PyTorch's parameters after each step, from `scale` times the state's."""
+    module = case.torch_model(state)
+    optimizer = case.pair.optimizer.torch(module.parameters())
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(scale)
+    for gradients in shared_gradients(case, state):
+        for name, parameter in module.named_parameters():
+            parameter.grad = torch.from_numpy(gradients[name]).to(parameter)
+        optimizer.step()
+        yield {
+            name: value.detach().cpu().numpy().copy() for name, value in module.named_parameters()
+        }
+
+
+def shared_gradients(case: Case, state: Tensors) -> Iterator[Tensors]:
+    """Random float32 ones in PyTorch's layout for each step, of magnitudes from 1e-8 to 1."""
+    del state
     rng = np.random.default_rng(0)
-    parameters = to_arrays(Variables(variables.params, {}), case.pair.model)
-    return {
-        name: (rng.choice((-1, 1), value.shape) * 10 ** rng.uniform(-8, 0, value.shape))
-        .astype(np.float32)
-        .astype(case.dtype)
-        for name, value in parameters.items()
-    }
+    for _ in range(STEPS):
+        yield {name: _spread(rng, shape) for name, shape in case.pair.parameters.items()}
 
 
-def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
-    return {prefix + name: value for name, value in tensors.items()}
+def _spread(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    uniform = rng.uniform(-8, 8, shape).astype(np.float32)  # the sign and the magnitude
+    return np.copysign(np.exp2(np.abs(uniform) * np.float32(-3.3219)), uniform)

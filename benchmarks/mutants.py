@@ -1,0 +1,94 @@
+"""Planted bugs: which the ladder catches, at which rung, and what the diagnosis names.
+
+    python benchmarks/mutants.py
+
+Runs every mutant of tests/mutants and writes the tally to mutants.json and mutants.md.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from parity import cli  # noqa: E402
+from parity.files import to_json, write_whole  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Runs every planted bug."""
+
+    out: Path = ROOT / "benchmarks"
+    """directory for mutants.json and mutants.md"""
+
+
+def main(options: Options) -> int:
+    """Returns 0 if every bug was caught at its rung, 1 if not."""
+    from mutants import MUTANTS, run
+
+    from parity.environment import describe
+
+    rows = []
+    for mutant in MUTANTS:
+        found = run(mutant)
+        right = mutant.cause in (found.cause or "")
+        rows.append(
+            {
+                "name": mutant.name,
+                "group": mutant.group,
+                "rung": mutant.rung,
+                "found_rung": found.rung,
+                "module": mutant.module,
+                "found_module": found.module,
+                "expected_cause": mutant.cause,
+                "cause": found.cause if right else mutant.cause,
+                "found_cause": found.cause,
+                "right_cause": right,
+                "caught": found.rung == mutant.rung and not found.crashed,
+                "text": found.text,
+            }
+        )
+        print(f"{mutant.group}: {mutant.name}: {found.rung}: {found.text}", flush=True)
+    environment = describe("cpu") | {"command": "python benchmarks/mutants.py"}
+    content = {"environment": environment, "mutants": rows}
+    write_whole(options.out / "mutants.json", (to_json(content, indent=2) + "\n").encode())
+    text = to_markdown(environment, rows)
+    write_whole(options.out / "mutants.md", text.encode())
+    print(text)
+    return int(not all(row["caught"] for row in rows))
+
+
+def to_markdown(environment: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The tally, and a row a bug."""
+    count = len(rows)
+    modules = sum(row["module"] == row["found_module"] for row in rows)
+    causes = sum(row["right_cause"] for row in rows)
+    lines = [
+        "# Planted bugs",
+        "",
+        f"**{sum(row['caught'] for row in rows)} of {count} caught at the right rung; module named "
+        f"right {modules} of {count}, cause {causes} of {count}**",
+        "",
+        f"- command: `{environment['command']}`",
+        f"- commit: {environment['commit']}",
+        "",
+        "| group | bug | rung | module | cause |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        rung = row["rung"] if row["caught"] else f"{row['found_rung']}, not {row['rung']}"
+        module = row["found_module"] or "none"
+        if row["module"] != row["found_module"]:
+            module += f", not {row['module']}"
+        cause = row["found_cause"] or "none"
+        if not row["right_cause"]:
+            cause += f" (not: {row['expected_cause']})"
+        lines.append(f"| {row['group']} | {row['name']} | {rung} | {module} | {cause} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

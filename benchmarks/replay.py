@@ -1,0 +1,234 @@
+"""Same seed, same run: JAX replays `torch.manual_seed(seed)` and the notebook's training.
+
+    python benchmarks/replay.py
+
+Nothing but the seed is shared. The small CNN on CIFAR-10 by the notebook's recipe: the losses of
+the first steps in float64, then whole trainings in float32 from each seed, with the steps' first
+losses, epoch losses and test accuracies; and the seconds that the draws take on one core. Writes
+replay.json and replay.md beside this file.
+"""
+
+import dataclasses
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from parity import cli
+from parity.files import to_json, write_whole
+
+HERE = Path(__file__).resolve().parent
+FIRST = 20
+BARS = {
+    "float64 losses": 1e-10,
+    "first losses": 1e-4,
+    "epoch losses": 0.02,
+    "points a seed": 1.5,
+    "points in the mean": 0.8,
+    "init of resnet152, s": 6.0,
+    "randperm(50,000), s": 0.05,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Replays the notebook's small CNN from several seeds."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """what torch.manual_seed would be given"""
+
+    steps: int = 200
+    """in float64, of the first seed"""
+
+    data_dir: Path | None = None
+    """where prepared CIFAR-10 lies; by default $PARITY_DATA_DIR or the user's cache directory"""
+
+    out: Path = HERE
+    """directory for replay.json and replay.md"""
+
+
+def main(options: Options) -> int:
+    """Returns 0 if the bars are met, 1 if not."""
+    import jax_impl.data
+    import torch_ref.data
+    from parity import prepare
+    from parity.environment import choose_device, describe, pin_precision
+    from parity.pair import create_pair
+    from parity.rungs import replay
+
+    device = choose_device("auto")
+    pin_precision()
+    choice = prepare.resolve("cifar10", options.data_dir, print)
+    print(choice.reason)
+    directory = jax_impl.data.data_directory(options.data_dir)
+    ours = jax_impl.data.load("cifar10", directory)
+    theirs = torch_ref.data.load("cifar10", directory)
+    pair = create_pair("simple_cnn")
+    timings = draws()
+    wide = replay.replay(pair, ours, theirs[0], options.seeds[0], options.steps, device)
+    print(f"float64: {wide.measured:.1e}; {wide.detail}", flush=True)
+    runs = []
+    for seed in options.seeds:
+        for train in (train_jax, train_torch):
+            runs.append({"seed": seed, **train(pair, ours, theirs, seed, device)})
+            print({k: v for k, v in runs[-1].items() if k != "first"}, flush=True)
+    figures = {"float64 losses": wide.measured, **summarise(runs), **timings}
+    passed = all(figures[name] <= bar for name, bar in BARS.items())
+    environment = describe(device)
+    environment["command"] = " ".join(["python benchmarks/replay.py", *sys.argv[1:]])
+    content = {"environment": environment, "passed": passed, "figures": figures, "runs": runs}
+    write_whole(options.out / "replay.json", (to_json(content, indent=2) + "\n").encode())
+    text = to_markdown(environment, passed, figures, runs)
+    write_whole(options.out / "replay.md", text.encode())
+    print(text)
+    return int(not passed)
+
+
+def draws() -> dict[str, float]:
+    """Seconds for the weights of resnet152 and for a permutation, the median of three."""
+    from jax_impl.models import create_model
+    from jax_impl.torch_rng import Generator
+
+    model = create_model("resnet152", num_classes=1000)
+
+    def median(work: Callable[[], Any]) -> float:
+        samples = []
+        for _ in range(3):
+            started = time.perf_counter()
+            work()
+            samples.append(time.perf_counter() - started)
+        return statistics.median(samples)
+
+    return {
+        "init of resnet152, s": median(lambda: model.init(0)),
+        "randperm(50,000), s": median(lambda: Generator(0).randperm(50_000)),
+    }
+
+
+def train_jax(pair: Any, ours: Any, theirs: Any, seed: int, device: str) -> dict[str, Any]:
+    """`scripts/train_jax.py --seed SEED`, with every step's loss of the first epoch."""
+    from jax_impl import optim, train
+    from jax_impl.torch_loader import loader_orders
+    from jax_impl.torch_rng import Generator
+
+    del theirs, device
+    recipe, generator = pair.recipe, Generator(seed)
+    optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
+    train_epoch = train.make_train_epoch(pair.model, optimizer, recipe.batch_size)
+    state = train.create_state(pair.model.init(generator), optimizer)
+    first: list[float] = []
+
+    def watched(*arguments: Any) -> Any:
+        for state, losses in train_epoch(*arguments):
+            if len(first) < FIRST:
+                first.extend(losses[:FIRST].tolist())
+            yield state, losses
+
+    orders = itertools.islice(loader_orders(len(ours.train.labels), generator), recipe.epochs)
+    state, epochs = train.fit(watched, state, ours.train, orders)
+    return {
+        "framework": "JAX",
+        "first": first[:FIRST],
+        "losses": [epoch.loss for epoch in epochs],
+        "accuracy": train.make_evaluate(pair.model)(state.variables, ours.test),
+    }
+
+
+def train_torch(pair: Any, ours: Any, theirs: Any, seed: int, device: str) -> dict[str, Any]:
+    """The notebook after `torch.manual_seed(SEED)`."""
+    import torch
+
+    import torch_ref.data
+    import torch_ref.train
+
+    del ours
+    recipe, first = pair.recipe, []
+    torch.manual_seed(seed)
+    module = pair.make_torch().to(device)
+    loader = torch_ref.data.make_loader(theirs[0], recipe.batch_size, shuffle=True)
+
+    def criterion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        if len(first) < FIRST:
+            first.append(loss.item())
+        return loss
+
+    epochs = torch_ref.train.train(
+        module,
+        [loader] * recipe.epochs,
+        criterion,
+        torch_ref.train.create_optimizer(recipe.optimizer, module, recipe.lr),
+        device,
+        print=lambda line: None,
+    )
+    test = torch_ref.data.make_loader(theirs[1], 100)
+    return {
+        "framework": "PyTorch",
+        "first": first,
+        "losses": [epoch.loss for epoch in epochs],
+        "accuracy": torch_ref.train.test(module, test, device, print=lambda line: None),
+    }
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """The largest differences between the two runs of a seed, and of the mean accuracies."""
+    pairs = list(zip(runs[::2], runs[1::2], strict=True))
+
+    def largest(key: str) -> float:
+        return max(
+            abs(a - b) / abs(b)
+            for ours, theirs in pairs
+            for a, b in zip(ours[key], theirs[key], strict=True)
+        )
+
+    points = [100 * (ours["accuracy"] - theirs["accuracy"]) for ours, theirs in pairs]
+    return {
+        "first losses": largest("first"),
+        "epoch losses": largest("losses"),
+        "points a seed": max(map(abs, points)),
+        "points in the mean": abs(statistics.mean(points)),
+    }
+
+
+def to_markdown(
+    environment: dict[str, Any],
+    passed: bool,
+    figures: dict[str, float],
+    runs: list[dict[str, Any]],
+) -> str:
+    """The bars, and a row a run."""
+    lines = [
+        "# Same seed, same run",
+        "",
+        f"**{'PASSED' if passed else 'FAILED'}**",
+        "",
+        f"- command: `{environment['command']}`",
+        f"- commit: {environment['commit']}",
+        f"- {environment['cpu']}, {environment['cores']} cores; device {environment['device']}",
+        "",
+        "| figure | measured | at most |",
+        "| --- | ---: | ---: |",
+    ]
+    lines += [f"| {name} | {figures[name]:.2g} | {bar:g} |" for name, bar in BARS.items()]
+    lines += [
+        "",
+        "Losses relative to PyTorch's. The first ones are of the first steps in float32.",
+        "",
+        "| seed | framework | epoch losses | accuracy |",
+        "| ---: | --- | --- | ---: |",
+    ]
+    lines += [
+        f"| {run['seed']} | {run['framework']} | "
+        f"{' '.join(f'{loss:.3f}' for loss in run['losses'])} | {100 * run['accuracy']:.2f} % |"
+        for run in runs
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,153 @@
+"""Nothing is shared but a seed: JAX draws what PyTorch draws after `torch.manual_seed(seed)`.
+
+PyTorch makes its module and trains by a shuffling `DataLoader`; JAX follows with
+`jax_impl.torch_rng` and `jax_impl.torch_loader`, which know nothing of PyTorch.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from jax_impl.archive import Dataset
+from jax_impl.torch_loader import loader_orders
+from jax_impl.torch_rng import Generator
+from parity.pair import Batch, Case, ModelPair, Tensors, precision
+from parity.result import Comparison, Result, result
+from parity.rungs.trajectory import CHAOS, PARAMETERS_BAR, jax_run, torch_run
+from parity.tolerance import NOISE_MULTIPLE
+from parity.weights import to_arrays
+from torch_ref.data import CIFAR10, Digits, make_loader
+
+EPOCHS = 3
+TorchData = CIFAR10 | Digits
+
+
+class Indices(torch.utils.data.Dataset):
+    """A data set of so many samples, each its own number."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def init_exact(
+    pair: ModelPair, ours: Dataset, theirs: TorchData, seed: int, steps: int, device: str
+) -> Result:
+    """Initial weights of one seed; every value must have PyTorch's bits."""
+    del ours, theirs, steps, device
+    torch.manual_seed(seed)
+    expected = pair.make_torch().state_dict()
+    found = to_arrays(pair.model.init(seed), pair.model)
+    total = sum(value.numel() for value in expected.values())
+    differing = {
+        name: int(np.count_nonzero(found[name] != value.numpy()))
+        for name, value in expected.items()
+    }
+    count = sum(differing.values())
+    detail = f"{total:,} values of seed {seed}"
+    if count:
+        detail += f"; most in {max(differing, key=differing.__getitem__)}"
+    comparison = Comparison(count == 0, count, 0, "differing initial values", detail)
+    return result(pair.name, "init_exact", "float32", comparison)
+
+
+def order_exact(
+    pair: ModelPair, ours: Dataset, theirs: TorchData, seed: int, steps: int, device: str
+) -> Result:
+    """The order of the training images over `EPOCHS` epochs, after the weights' draws."""
+    del steps, device
+    size, batch_size = len(ours.train.labels), pair.recipe.batch_size
+    torch.manual_seed(seed)
+    pair.make_torch()
+    loader = make_loader(Indices(len(theirs)), batch_size, shuffle=True)
+    expected = [np.concatenate([b.numpy() for b in loader]) for _ in range(EPOCHS)]
+    generator = Generator(seed)
+    pair.model.init(generator)
+    found = list(itertools.islice(loader_orders(size, generator), EPOCHS))
+    count = sum(int(np.count_nonzero(a != b)) for a, b in zip(found, expected, strict=True))
+    detail = f"{EPOCHS} epochs of {size:,} images in batches of {batch_size}, seed {seed}"
+    comparison = Comparison(count == 0, count, 0, "images in another place", detail)
+    return result(pair.name, "order_exact", "float32", comparison)
+
+
+def replay(
+    pair: ModelPair, ours: Dataset, theirs: TorchData, seed: int, steps: int, device: str
+) -> Result:
+    """The losses of so many steps in float64.
+
+    As in the trajectory, a second run of JAX from weights moved by one rounding says how much
+    training amplifies.
+    """
+    case = Case(pair, "float64", device)
+    torch.manual_seed(seed)
+    expected: Tensors = {n: v.numpy() for n, v in pair.make_torch().state_dict().items()}
+    after_init = torch.get_rng_state()
+    their_run = torch_run(case, expected)
+    batches = _torch_batches(pair, ours, theirs)
+    generator = Generator(seed)
+    state = to_arrays(pair.model.init(generator), pair.model)
+    with precision("float64"):
+        stepper = case.stepper()
+    our_run, replica = jax_run(case, state, stepper), jax_run(case, state, stepper, seed=1)
+    torch.set_rng_state(after_init)  # modules made meanwhile have drawn weights of their own
+    losses: list[tuple[float, float, float]] = []
+    own = 0.0
+    worst, tolerance, at = 0.0, PARAMETERS_BAR, 0
+    for step, (ours_batch, theirs_batch) in enumerate(
+        zip(_jax_batches(pair, ours, generator), batches, strict=False), 1
+    ):
+        if step > steps:
+            break
+        losses.append(
+            (our_run.step(ours_batch), their_run.step(theirs_batch), replica.step(ours_batch))
+        )
+        first, second, third = losses[-1]
+        own = max(own, abs(third - first) / abs(first))
+        if own > CHAOS:
+            break
+        difference, allowed = (
+            abs(first - second) / abs(second),
+            max(PARAMETERS_BAR, NOISE_MULTIPLE * own),
+        )
+        if at == 0 or not difference / allowed <= worst / tolerance:
+            worst, tolerance, at = difference, allowed, step
+    detail = (
+        f"largest against its tolerance at step {at} of {len(losses)}, seed {seed}; a second run "
+        f"of JAX from weights moved by one rounding differs by up to {own:.1e}"
+    )
+    unit = "relative difference of the losses"
+    comparison = Comparison(worst <= tolerance, worst, tolerance, unit, detail)
+    return result(pair.name, "replay", "float64", comparison)
+
+
+def _torch_batches(pair: ModelPair, ours: Dataset, theirs: TorchData) -> Iterator[Batch]:
+    """What PyTorch's shuffling loader takes, by its own draws."""
+    loader = make_loader(Indices(len(theirs)), pair.recipe.batch_size, shuffle=True)
+    for _ in range(pair.recipe.epochs):
+        for indices in loader:
+            chosen = indices.numpy()
+            yield Batch(ours.train.images[chosen], ours.train.labels[chosen])
+
+
+def _jax_batches(pair: ModelPair, ours: Dataset, generator: Generator) -> Iterator[Batch]:
+    size = pair.recipe.batch_size
+    for order in itertools.islice(
+        loader_orders(len(ours.train.labels), generator), pair.recipe.epochs
+    ):
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            yield Batch(ours.train.images[chosen], ours.train.labels[chosen])
+
+
+RUNGS: dict[str, Callable[..., Result]] = {
+    "init_exact": init_exact,
+    "order_exact": order_exact,
+    "replay": replay,
+}
