@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from jax_impl.errors import InputError, one_line
-from parity.diagnose import CANNOT_RUN, diagnose
+from parity.diagnosis import CANNOT_RUN, diagnose
 from parity.ladder import climb
 from parity.pair import Batch, Pair, Tensors, example_batch, shared_weights
 from parity.result import Comparison, Result, result

@@ -71,11 +71,11 @@ def compare(ours: Tensors, theirs: Tensors) -> Comparison:
         tolerance,
         "-log10 of the least p-value",
         f"most unlikely of {len(least)} parameters: the {kind} of {worst}, "
-        f"{_told(ours[worst])} in JAX and {_told(theirs[worst])} in PyTorch",
+        f"{told(ours[worst])} in JAX and {told(theirs[worst])} in PyTorch",
     )
 
 
-def _told(values: np.ndarray) -> str:
+def told(values: np.ndarray) -> str:
     return f"{values.mean():.2e} +- {values.std():.2e} (largest {np.abs(values).max():.2e})"
 
 

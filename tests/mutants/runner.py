@@ -7,7 +7,7 @@ import pytest
 
 from mutants import pairs
 from parity.checking import climb_all
-from parity.diagnose import CANNOT_RUN
+from parity.diagnosis import CANNOT_RUN
 from parity.pair import Batch, Pair
 
 STEPS = 6
