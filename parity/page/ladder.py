@@ -7,8 +7,8 @@ from parity.page.markup import Markup, tag
 from parity.page.parts import Content, Section
 
 RUNGS = (
-    "data", "init", "forward", "loss", "gradients", "batch_stats", "optimizer", "optimizers",
-    "trajectory", "eval_after_training", "accuracy",
+    "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats", "optimizer", "optimizers",
+    "trajectory", "replay", "eval_after_training", "accuracy",
 )  # fmt: skip
 DTYPES = {"float64": "64", "float32": "32", "bfloat16": "b16"}
 EVERY_MODEL = "all"  # the model of a result that holds for each of them
