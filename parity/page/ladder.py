@@ -7,9 +7,12 @@ from parity.page.markup import Markup, tag
 from parity.page.parts import Content, Section
 
 RUNGS = (
-    "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats", "optimizer", "optimizers",
-    "trajectory", "replay", "eval_after_training", "accuracy",
+    "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats",
+    "optimizer", "optimizers", "trajectory", "replay", "eval_after_training", "accuracy",
 )  # fmt: skip
+OF_A_SEED = "init_exact", "order_exact", "replay"
+"""Only this project's own models have these: they are not shown as missing."""
+
 DTYPES = {"float64": "64", "float32": "32", "bfloat16": "b16"}
 EVERY_MODEL = "all"  # the model of a result that holds for each of them
 
@@ -21,7 +24,8 @@ def section(results: Sequence[Content]) -> Section | None:
     if not results:
         return None
     given = list(dict.fromkeys(result["rung"] for result in results))
-    rungs = [*RUNGS, *(rung for rung in given if rung not in RUNGS)]
+    known = [rung for rung in RUNGS if rung in given or rung not in OF_A_SEED]
+    rungs = [*known, *(rung for rung in given if rung not in RUNGS)]
     names = list(dict.fromkeys(result["model"] for result in results))
     models = [name for name in names if name != EVERY_MODEL] or names
     rows = [
