@@ -57,6 +57,8 @@ def chosen_recipe(options: TrainOptions) -> Recipe:
         if getattr(chosen, name) < 1:
             option = name.replace("_", "-")
             raise InputError(f"--{option} is {getattr(chosen, name)}: give 1 or more")
+    if not -(2**63) <= options.seed < 2**64:
+        raise InputError(f"--seed is {options.seed}: PyTorch takes -2^63 to 2^64 - 1")
     if not 0 < chosen.lr < math.inf:
         raise InputError(f"--lr is {chosen.lr}: give a number above 0")
     return chosen

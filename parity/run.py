@@ -37,6 +37,8 @@ def run(options: RunOptions) -> int:
         raise InputError("--models and --rungs need at least one name each")
     if not 0 < options.budget < math.inf:
         raise InputError(f"--budget is {options.budget}: give minutes above 0")
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"--seed is {options.seed}: give 0 to 2^32 - 1")
     if options.steps < 1:
         raise InputError(f"--steps is {options.steps}: give 1 or more")
     out = options.out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import torch_ref.data
 import torch_ref.models
 from parity.family import table
 
@@ -65,3 +66,25 @@ def test_the_port_of_the_pairs_page_fails_as_printed_and_passes_when_mended(tmp_
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "convnext block" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_example_of_seeds_is_pytorchs():
+    """The generator goes on through weights and order as PyTorch's does."""
+    text = (DOCS / "seeds.md").read_text()
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    code = "\n".join(line for line in lines if not line.startswith("python"))
+    found: dict = {}
+    exec(code.replace("resnet18", "resnet20"), found)
+    torch.manual_seed(7)
+    torch_ref.models.create_model("resnet20")
+    loader = torch_ref.data.make_loader(range(50_000), 1000, shuffle=True)  # pyright: ignore
+    order = torch.cat(list(loader))
+    assert (found["order"] == order.numpy()).all()
+    for _ in range(50_000):  # the crop's two numbers and the flip's
+        torch.empty(3).uniform_()
+    torch.empty(3).uniform_(-1, 1)
+    torch.empty(3).normal_(0, 0.02)
+    torch.randint(0, 10, (3,))
+    torch.randperm(10)
+    torch.bernoulli(torch.full((3,), 0.5))
+    assert (found["state"] == torch.get_rng_state().numpy()).all()

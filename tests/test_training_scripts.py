@@ -68,6 +68,7 @@ def test_a_run_and_its_directory(name, tmp_path):
         (["--epochs", "0"], "--epochs is 0"),
         (["--batch-size", "-1"], "--batch-size is -1"),
         (["--lr", "nan"], "--lr is nan"),
+        (["--seed", "99999999999999999999"], "--seed is 99999999999999999999: PyTorch takes"),
         (["--device", "tpu"], "--device tpu"),
     ],
 )
