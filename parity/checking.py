@@ -1,5 +1,6 @@
 """The ladder on one pair: every rung in order, and a diagnosis of the first that fails."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from jax_impl.errors import InputError, one_line
@@ -41,7 +42,7 @@ def check(
     """Climbs the ladder, or those of its rungs that are named, and returns what each found.
 
     Args:
-      batches: in place of the pair's `example_inputs`, which are cut into batches for training.
+      batches: in place of one of the pair's `example_inputs`; trained on in turn.
       seed: of the shared weights.
       steps: of training, in the trajectory.
       jit: compile the JAX side; else it runs operation by operation.
@@ -61,7 +62,6 @@ def climb_all(
     rungs: Sequence[str] = RUNGS,
     *,
     seed: int = 0,
-    state: Tensors | None = None,
     batches: Sequence[Batch] | None = None,
     steps: int = trajectory.STEPS,
     device: str = "cpu",
@@ -72,9 +72,9 @@ def climb_all(
     unknown = [rung for rung in rungs if rung not in RUNGS]
     if unknown:
         raise InputError(f"no rung named {unknown[0]!r}: choose of {', '.join(RUNGS)}")
-    state = shared_weights(pair, seed) if state is None else state
+    state = shared_weights(pair, seed)
     batches = [example_batch(pair)] if batches is None else batches
-    diagnosed = False
+    found = diagnosed = False
     for rung in RUNGS:
         if rung not in rungs:
             continue
@@ -82,12 +82,17 @@ def climb_all(
         for r in _rung(rung, pair, state, batches, seed, steps, device, jit):
             if not r.passed and not diagnosed:
                 why = diagnose(r, pair, state, batches, device, jit=jit)
-                r = Result(**{**vars(r), "diagnosis": why})
+                r = dataclasses.replace(r, diagnosis=why)
                 diagnosed = True
             failed = failed or not r.passed
+            found = True
             yield r
         if failed and stop:
             return
+    if not found:
+        raise InputError(
+            f"{pair.name}: there is nothing to compare by {', '.join(rungs) or 'no rung'}"
+        )
 
 
 def _rung(

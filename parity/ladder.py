@@ -1,5 +1,6 @@
 """The numeric rungs: what each framework computes from the same weights and batch, compared."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from parity.pair import Batch, Case, Pair, Tensors, precision
@@ -85,5 +86,4 @@ def _with_modules(
         for key in theirs
         if key.endswith(suffix)
     )
-    fields = {**vars(exact), "modules": modules}
-    return Comparison(**fields)
+    return dataclasses.replace(exact, modules=modules)

@@ -159,7 +159,7 @@ def model_pair(
         loss=CROSS_ENTROPY,
         optimizer=named_optimizer(recipe.optimizer, recipe.lr),
         init=model.init,
-        jax_step=functools.partial(_model_step, model),
+        jax_step=functools.partial(model_step, model),
         model=model,
         recipe=recipe,
     )
@@ -171,7 +171,7 @@ def _transformed(images: np.ndarray) -> torch.Tensor:
     return torch.stack(found)  # pyright: ignore[reportArgumentType]
 
 
-def _model_step(model: Model, optimizer: optax.GradientTransformation) -> Any:
+def model_step(model: Model, optimizer: optax.GradientTransformation) -> Any:
     """This project's own jitted training step as a stepper."""
     step = train.make_train_step(model, optimizer)
     return (

@@ -17,6 +17,8 @@ from parity import files
 from parity.comparison import Row
 from parity.console import Console
 from parity.page import to_html
+from parity.page.parts import number
+from parity.page.results import COMPARISON_NOTE
 from parity.result import Result
 
 SCHEMA = 2
@@ -50,8 +52,8 @@ def line(result: Result) -> str:
     """A result in one line, for the log of a run."""
     mark = "ok  " if result.passed else "FAIL"
     return (
-        f"{mark} {result.model} {result.rung} {result.dtype}: {_number(result.measured)}, at most "
-        f"{_number(result.tolerance)} {result.unit}"
+        f"{mark} {result.model} {result.rung} {result.dtype}: {number(result.measured)}, at most "
+        f"{number(result.tolerance)} {result.unit}"
     )
 
 
@@ -179,12 +181,6 @@ COMPARISON_COLUMNS = (
     "model", "framework", "parameters", "MFLOPs", "s/epoch", "trained", "losses", "accuracy",
 )  # fmt: skip
 NUMBERS = {"measured", "tolerance", "parameters", "MFLOPs", "s/epoch", "accuracy"}
-COMPARISON_NOTE = (
-    "MFLOPs: forward pass of one image as each framework counts it (PyTorch: products of "
-    "convolutions and linear layers; XLA: every operation, without products with padding). "
-    "s/epoch: a step's median time in this run, times the steps of an epoch; the runs follow one "
-    "another, each alone."
-)
 
 
 def _result_cells(result: Result) -> tuple[str, ...]:
@@ -193,16 +189,10 @@ def _result_cells(result: Result) -> tuple[str, ...]:
         result.rung,
         result.dtype,
         "yes" if result.passed else "NO",
-        _number(result.measured),
-        _number(result.tolerance),
+        number(result.measured),
+        number(result.tolerance),
         result.unit,
     )
-
-
-def _number(value: float) -> str:
-    if value == 0:
-        return "0"
-    return f"{value:.1e}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.3g}"
 
 
 def _comparison_cells(row: Row) -> tuple[str, ...]:

@@ -20,11 +20,10 @@ from parity.comparison import Row, compare
 from parity.console import Console
 from parity.environment import choose_device, describe, pin_precision
 from parity.options import RunOptions
-from parity.pair import Batch, ModelPair, Pair, create_pair, randomised
+from parity.pair import Batch, ModelPair, Pair, create_pair
 from parity.recipes import chosen_model
 from parity.result import Result
 from parity.rungs import accuracy, data, optimizers, replay
-from parity.weights import to_arrays
 
 BATCHES = 8
 """Cycled through in training; at most so many are tried while a tie that rounding decides hides
@@ -65,6 +64,8 @@ def run(options: RunOptions) -> int:
         console.line(report.line(found))
         if found.diagnosis is not None:
             console.line(f"     {found.diagnosis.text}")
+    if not results:
+        raise InputError(f"there is nothing to compare by --rungs {' '.join(options.rungs)} here")
     made = report.Report(describe(device), about, results, rows)
     report.write(made, out)
     report.show(made, console)
@@ -96,8 +97,18 @@ def _climb_own(options: RunOptions, pair: Pair, device: str) -> Iterator[Result]
     """The rungs that need nothing but the pair."""
     if "optimizers" in options.rungs:
         yield from optimizers.run()
+    yield from _climb_pair(options, pair, device)
+
+
+def _climb_pair(
+    options: RunOptions, pair: Pair, device: str, batches: list[Batch] | None = None
+) -> Iterator[Result]:
+    """Those of the wanted rungs that any pair has."""
     rungs = [rung for rung in RUNGS if rung in options.rungs]
-    yield from climb_all(pair, rungs, seed=options.seed, steps=options.steps, device=device)
+    if rungs:
+        yield from climb_all(
+            pair, rungs, seed=options.seed, batches=batches, steps=options.steps, device=device
+        )
 
 
 def _climb(
@@ -115,23 +126,15 @@ def _climb(
         yield from optimizers.run()
     for spec in dict.fromkeys(chosen_model(text) for text in options.models):
         pair = create_pair(spec)
-        initial = pair.model.init(options.seed)
-        yield from climb_all(
-            pair,
-            [rung for rung in RUNGS if rung in options.rungs],
-            seed=options.seed,
-            state=to_arrays(randomised(initial, options.seed), pair.model),
-            batches=_batches(pair, ours, options.seed),
-            steps=options.steps,
-            device=device,
-        )
+        batches = _batches(pair, ours, options.seed)
+        yield from _climb_pair(options, pair, device, batches)
         for name, find in replay.RUNGS.items():
             if name in options.rungs:
                 yield find(pair, ours, theirs[0], options.seed, options.steps, device)
         if "accuracy" in options.rungs:
             outcome = accuracy.run(
                 pair,
-                initial,
+                pair.model.init(options.seed),
                 ours,
                 theirs,
                 seed=options.seed,

@@ -1,5 +1,7 @@
 """The ladder passes on correct pairs; `test_mutants.py` holds that it fails on wrong ones."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,12 @@ from mutants import pairs
 
 import parity
 from jax_impl import data
+from jax_impl.errors import InputError
 from jax_impl.models import MODELS
 from parity import ladder
 from parity.checking import NotTheSame, check, climb_all
 from parity.options import RUNGS
-from parity.pair import Batch, create_pair, model_pair, named_optimizer, randomised, shared_weights
-from parity.recipes import Recipe
+from parity.pair import Batch, Case, create_pair, named_optimizer, randomised, shared_weights
 from parity.rungs import NUMERIC, replay, trajectory
 
 
@@ -75,10 +77,8 @@ TRAINED = [  # a small CNN, and a narrow net of each kind of block, by both kind
 )
 def test_sixty_steps_of_training(name, optimizer, lr, options, batches, record_property):
     """To the plain bars: 1e-10 for parameters and 1e-11 for statistics, whatever conditioning."""
-    made = create_pair(name)
-    pair = model_pair(name, made.model, made.make_torch, Recipe(16, "adam", lr))
     chosen = named_optimizer(optimizer, lr, **options)
-    pair = type(pair)(**{**vars(pair), "optimizer": chosen})
+    pair = dataclasses.replace(create_pair(name), optimizer=chosen)
     state = shared_weights(pair, 0)
     results = list(trajectory.run(pair, state, batches, narrow=False))
     assert [found.rung for found in results][-1] == "eval_after_training"
@@ -130,6 +130,33 @@ def test_the_fixture_of_the_plugin(parity):
     assert parity.check(pairs.mlp(), ["data", "forward"], jit=False)
 
 
+@pytest.mark.parametrize("first", [1, 4])
+def test_numbers_that_are_none_are_no_agreement(first):
+    """A second run that has none either explains nothing."""
+    pair = pairs.mlp()
+
+    def step_of(optimizer):
+        start, step, variables = Case(pair, "float64", jit=False).stepper()
+
+        def broken(state, inputs, labels):
+            (params, others, opt), loss = step(state[0], inputs, labels)
+            bad = float("nan") if state[1] + 1 >= first else 1.0
+            return (([p * bad for p in params], others, opt), state[1] + 1), loss
+
+        return lambda v: (start(v), 0), broken, lambda state: variables(state[0])
+
+    faulty = dataclasses.replace(pair, jax_step=step_of)
+    state, given = shared_weights(pair, 0), pairs.batches(pair)
+    found = list(trajectory.run(faulty, state, given, steps=6, jit=False, narrow=False))
+    assert [r.rung for r in found] == ["trajectory", "eval_after_training"]
+    assert not any(r.passed for r in found)
+
+
+def test_nothing_to_compare_is_told(tmp_path):
+    with pytest.raises(InputError, match="mlp: there is nothing to compare by init"):
+        check(pairs.mlp(), ["init"])
+
+
 def test_a_model_that_cannot_be_run_fails_its_rung():
     pair = pairs.mlp()
 
@@ -137,7 +164,7 @@ def test_a_model_that_cannot_be_run_fails_its_rung():
         x = parity.tap("fc1", x @ variables["fc1.weight"])
         return x @ variables["fc2.weight"]
 
-    found = list(climb_all(type(pair)(**{**vars(pair), "jax_apply": broken}), ["forward"]))
+    found = list(climb_all(dataclasses.replace(pair, jax_apply=broken), ["forward"]))
     assert not found[0].passed and found[0].detail.startswith("it cannot be run: ")
     assert found[0].diagnosis is not None
     assert found[0].diagnosis.text.endswith("the last module to complete: fc1")

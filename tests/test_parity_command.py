@@ -70,6 +70,7 @@ def test_a_failed_rung_exits_with_1(tmp_path, monkeypatch):
         (("run", "--budget", "0"), "--budget is 0.0"),
         (("run", "--data", "digits", "--device", "gpu"), "cannot use a GPU here"),
         (("run", "--seed", "-1"), "--seed is -1: give 0 to 2^32 - 1"),
+        (("run", "--pair", "mutants.pairs:mlp", "--rungs", "accuracy"), "nothing to compare"),
         (("run", "--steps", "0"), "--steps is 0: give 1 or more"),
         (("run", "--pair", "nothing"), "is not of the form MODULE:FUNCTION"),
         (("run", "--pair", "no_such_module:make"), "No module named 'no_such_module'"),
@@ -93,7 +94,8 @@ def environment(tmp_path) -> dict[str, str]:
 
     root = str(Path(__file__).resolve().parents[1])
     kept = {key: value for key, value in os.environ.items() if key != "CIFAR10_ARCHIVE"}
-    return kept | {"PYTHONPATH": root, "PARITY_DATA_DIR": str(tmp_path / "none")}
+    path = os.pathsep.join((root, f"{root}/tests"))
+    return kept | {"PYTHONPATH": path, "PARITY_DATA_DIR": str(tmp_path / "none")}
 
 
 def test_an_existing_report_is_refused_before_the_work(tmp_path):

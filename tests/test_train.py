@@ -199,7 +199,7 @@ def test_other_draws_are_seen(monkeypatch):
     monkeypatch.setattr(replay, "Generator", lambda seed: Generator(seed + 1))
     for find in (replay.order_exact, replay.replay):
         assert not find(pair, ours, theirs, 5, 3, "cpu").passed
-    other = pair.model._replace(init=lambda seed: pair.model.__class__(*pair.model).init(seed + 1))
+    other = pair.model._replace(init=lambda seed: pair.model.init(seed + 1))
     assert not replay.init_exact(
         dataclasses.replace(pair, model=other), ours, theirs, 5, 3, "cpu"
     ).passed

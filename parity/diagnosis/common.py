@@ -43,6 +43,7 @@ def said(
 
 
 def different(ours: Any, theirs: Any) -> bool:
+    """Whether two results differ by more than rounding."""
     return not relative_error(ours, theirs) <= SAME
 
 
@@ -64,7 +65,7 @@ def events(module: torch.nn.Module, on_event: Callable[[str, torch.Tensor], None
     seen: dict[str, None] = {}
 
     def keep(name: str):
-        def hook(_module, find, output):
+        def hook(_module, _inputs, output):
             if isinstance(output, torch.Tensor):
                 unique = numbered(name, seen)
                 seen[unique] = None
@@ -112,6 +113,7 @@ def changed(of: Callable[[Call], Iterator[tuple[str, Thunk]]], cause: Cause):
 
 
 def owner_of(parameter: str) -> str:
+    """The module that a parameter or a buffer belongs to."""
     return parameter.rpartition(".")[0] or OUTPUTS
 
 

@@ -9,7 +9,7 @@ from parity.optimizers import OptimizerSpec
 from parity.pair import Case, Tensors, precision
 from parity.result import Diagnosis
 from parity.rungs import optimizer
-from parity.tolerance import relative_error
+from parity.tolerance import FLOAT64_TOLERANCE, relative_error
 
 OPTIONS = {
     "lr", "betas", "eps", "weight_decay", "momentum", "nesterov", "dampening", "alpha", "centered",
@@ -20,7 +20,7 @@ OPTIONS = {
 
 def find(case: Case, state: Tensors) -> Diagnosis:
     """From the shared gradients of the optimizer rung."""
-    shared = list(optimizer.shared_gradients(case, state))
+    shared = list(optimizer.shared_gradients(case))
     with precision(case.dtype):
         observed = list(optimizer.our_steps(case, state))
     named = dict(case.torch_model(state).named_parameters())
@@ -32,7 +32,7 @@ def find(case: Case, state: Tensors) -> Diagnosis:
         errors = {name: relative_error(ours[name], theirs[name]) for name in theirs if name in ours}
         worst = max(errors, key=errors.__getitem__)
         error, step = errors[worst], number
-        if not error <= 1e-12:
+        if not error <= FLOAT64_TOLERANCE:
             break
     cause = None if spec is None else optimizer_causes.cause(spec, params, shared, observed)
     return said("the optimizer", error, cause=cause, what=f"{worst} at step {step}, by the update")

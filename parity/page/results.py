@@ -17,6 +17,12 @@ NUMBERS = (
     "measured", "tolerance", "parameters", "forward, MFLOPs an image", "seconds an epoch",
     "test accuracy",
 )  # fmt: skip
+COMPARISON_NOTE = (
+    "MFLOPs: forward pass of one image as each framework counts it (PyTorch: products of "
+    "convolutions and linear layers; XLA: every operation, without products with padding). "
+    "Seconds an epoch: a step's median time in this run, times the steps of an epoch; the runs "
+    "follow one another, each alone."
+)
 
 
 def failures(results: Sequence[Content]) -> Section | None:
@@ -41,14 +47,9 @@ def comparison(rows: Sequence[Content]) -> Section | None:
     if not rows:
         return None
     title = "Conventional CNN against ResNet"
-    note = (
-        "MFLOPs as each framework counts them. PyTorch: products of convolutions and linear "
-        "layers. XLA: every operation, without products with padding. Seconds: a step's median "
-        "time in this run, times the steps of an epoch."
-    )
     cells = [_comparison_row(row) for row in rows]
     whole = parts.table(COMPARISON_COLUMNS, cells, title, numbers=NUMBERS)
-    return "comparison", title, [whole, parts.note(note)]
+    return "comparison", title, [whole, parts.note(COMPARISON_NOTE)]
 
 
 def _card(number: int, result: Content) -> Markup:

@@ -52,7 +52,7 @@ def our_steps(
     params, _ = leaf_map.split(case.variables(state))
     params = [leaf * jnp.asarray(scale, leaf.dtype) for leaf in params]
     opt_state = case.pair.optimizer.jax.init(params)
-    for gradients in shared_gradients(case, state):
+    for gradients in shared_gradients(case):
         shared, _ = leaf_map.split(case.variables(state | gradients))
         params, opt_state = step(params, opt_state, shared)
         yield leaf_map.to_torch(params, True)
@@ -76,7 +76,7 @@ def their_steps(case: Case, state: Tensors, scale: float = 1.0) -> Iterator[Tens
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(scale)
-    for gradients in shared_gradients(case, state):
+    for gradients in shared_gradients(case):
         for name, parameter in module.named_parameters():
             parameter.grad = torch.from_numpy(gradients[name]).to(parameter)
         optimizer.step()
@@ -85,9 +85,8 @@ def their_steps(case: Case, state: Tensors, scale: float = 1.0) -> Iterator[Tens
         }
 
 
-def shared_gradients(case: Case, state: Tensors) -> Iterator[Tensors]:
+def shared_gradients(case: Case) -> Iterator[Tensors]:
     """Random float32 ones in PyTorch's layout for each step, of magnitudes from 1e-8 to 1."""
-    del state
     rng = np.random.default_rng(0)
     for _ in range(STEPS):
         yield {name: _spread(rng, shape) for name, shape in case.pair.parameters.items()}

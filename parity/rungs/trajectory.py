@@ -69,13 +69,17 @@ def run(
         stepper = wide.stepper()
     ours, theirs = jax_run(wide, state, stepper), torch_run(wide, state)
     replica = jax_run(wide, state, stepper, seed=1)
-    points, losses = [], []
+    points, losses, diverged = [], [], False
     for step in range(1, steps + 1):
         batch = batches[(step - 1) % len(batches)]
         losses.append((ours.step(batch), theirs.step(batch)))
         replica.step(batch)
         if step <= 2 or step == steps or step % _every(pair) == 0:
-            points.append(_compare(pair, step, ours.look(), theirs.look(), replica.look()))
+            reference = theirs.look()
+            diverged = not all(np.isfinite(value).all() for value in reference.values())
+            if points and diverged:  # PyTorch's own training has no numbers any more
+                break
+            points.append(_compare(pair, step, ours.look(), reference, replica.look()))
             point = points[-1]
             if not max(point.own_parameters, point.own_statistics) < CHAOS:
                 break
@@ -85,9 +89,9 @@ def run(
     yield result(pair.name, "trajectory", "float64", _judge(points, "parameters", series))
     if not all(math.isnan(point.statistics) for point in points):
         yield result(pair.name, "trajectory", "float64", _judge(points, "statistics", ()))
-    last = points[-1].step
-    evaluated = _evaluated(ours, theirs, replica, batches, last)
-    yield result(pair.name, "eval_after_training", "float64", evaluated)
+    if not diverged:
+        evaluated = _evaluated(ours, theirs, replica, batches, points[-1].step)
+        yield result(pair.name, "eval_after_training", "float64", evaluated)
 
 
 def jax_run(case: Case, state: Tensors, stepper: Any, seed: int | None = None) -> Run:
@@ -184,15 +188,13 @@ def _judge(points: list[Point], kind: str, series: tuple[StepError, ...]) -> Com
     bar = PARAMETERS_BAR if kind == "parameters" else STATISTICS_BAR
     own_so_far, judged = 0.0, []
     for point in points:
-        own = getattr(point, f"own_{kind}")
-        own_so_far = max(own_so_far, own)
+        own, measured = getattr(point, f"own_{kind}"), getattr(point, kind)
         if own < CHAOS:
+            own_so_far = max(own_so_far, own)
             tolerance = max(bar, NOISE_MULTIPLE * own_so_far)
-            measured = getattr(point, kind)
-            judged.append((measured / tolerance if measured < math.inf else math.inf, point, own))
-    if not judged:
-        point = points[0]
-        judged = [(0.0, point, getattr(point, f"own_{kind}"))]
+            judged.append((measured / tolerance, point, own))
+        elif not judged or not math.isfinite(own):  # nothing was compared, or JAX has no numbers
+            judged.append((math.inf, point, own))
     ratio, point, own = max(judged, key=lambda item: item[0])
     measured = getattr(point, kind)
     compared = judged[-1][1].step
@@ -213,7 +215,7 @@ def _evaluated(ours: Run, theirs: Run, replica: Run, batches: Sequence[Batch], s
     measured, own = relative_error(first, second), relative_error(third, first)
     tolerance = max(PARAMETERS_BAR, NOISE_MULTIPLE * own)
     detail = f"{len(first)} examples after {step} steps; a second run of JAX differs by {own:.1e}"
-    passed = measured <= tolerance
+    passed = measured <= tolerance < math.inf
     if first.ndim == 2 and first.shape == second.shape and np.isfinite(first).all():
         top = np.sort(second, axis=1)
         clear = top[:, -1] - top[:, -2] > 2 * tolerance * np.abs(second).max()

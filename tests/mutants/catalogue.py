@@ -17,7 +17,8 @@ from jax_impl import data, layers, lowering, optim, train
 from jax_impl.models import Variables, cifar_resnet, resnet, simple_cnn
 from mutants import pairs
 from mutants.runner import Mutant, Patch
-from parity.pair import CROSS_ENTROPY, Batch, Loss, Optimizer, Pair, named_optimizer
+from parity.pair import CROSS_ENTROPY, Batch, Loss, Optimizer, Pair, model_step, named_optimizer
+from parity.rungs import loss
 
 MUTANTS: list[Mutant] = []
 
@@ -375,7 +376,6 @@ def partial_norm(
     keep_mean: bool = False,
     keep_var: bool = False,
     stop: bool = False,
-    one_pass: bool = False,
     relu_first: bool = False,
 ) -> Callable:
     def call(self, x, train):
@@ -385,8 +385,6 @@ def partial_norm(
             count = x.size // x.shape[-1]
             batch_mean = x.mean((0, 1, 2))
             batch_var = jnp.square(x - batch_mean).mean((0, 1, 2))
-            if one_pass:
-                batch_var = jnp.square(x).mean((0, 1, 2)) - jnp.square(batch_mean)
             if train:
                 m = self.momentum if momentum is None else momentum
                 kept = batch_var if biased else batch_var * (count / (count - 1))
@@ -509,18 +507,6 @@ def no_relu_within_the_block(patch, make):
 
 @mutant("residual block", basic, "forward", "layer2.0.downsample.1", "normalisation is missing")
 def projection_without_norm(patch, make):
-    def call(self, x, train):
-        x = getattr(self, "0")(x)
-        norm = getattr(self, "1")
-        norm(x, train)
-        return x
-
-    when(
-        lambda self: self.length == 2 and isinstance(getattr(self, "0"), layers.Conv2d),
-        lambda self, original, x, train: call(self, x, train),
-        layers.Sequential,
-        patch,
-    )
     when(
         lambda self: getattr(self, "silent", False),
         lambda self, original, x, train: x,
@@ -555,7 +541,7 @@ def option_a_zeros_after(patch, make):
 # ---------------------------------------------------------------------------------------- data
 
 
-def inputs(patch: Any, change: Callable) -> Callable:
+def inputs(change: Callable) -> Callable:
     def changed(make):
         pair = make()
         return dataclasses.replace(
@@ -571,28 +557,28 @@ def data_mutant(cause: str):
 
 @data_mutant("blue, green, red")
 def channels_reversed(patch, make):
-    return inputs(patch, lambda x: x[..., ::-1])(make)
+    return inputs(lambda x: x[..., ::-1])(make)
 
 
 @data_mutant("not normalised")
 def only_divided_by_255(patch, make):
-    return inputs(patch, lambda x: (x + 1) / 2)(make)
+    return inputs(lambda x: (x + 1) / 2)(make)
 
 
 @data_mutant("ImageNet")
 def normalised_by_imagenet(patch, make):
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    return inputs(patch, lambda x: ((x + 1) / 2 - mean) / std)(make)
+    return inputs(lambda x: ((x + 1) / 2 - mean) / std)(make)
 
 
 @data_mutant("256")
 def divided_by_256(patch, make):
-    return inputs(patch, lambda x: ((x + 1) / 2 * 255 / 256 - 0.5) / 0.5)(make)
+    return inputs(lambda x: ((x + 1) / 2 * 255 / 256 - 0.5) / 0.5)(make)
 
 
 @data_mutant("height and width")
 def height_and_width_swapped(patch, make):
-    return inputs(patch, lambda x: x.transpose(0, 2, 1, 3))(make)
+    return inputs(lambda x: x.transpose(0, 2, 1, 3))(make)
 
 
 @data_mutant("reshape")
@@ -601,17 +587,17 @@ def reshaped_in_the_place_of_transposed(patch, make):
         n, h, w, c = x.shape
         return x.transpose(0, 3, 1, 2).reshape(n, h, w, c)
 
-    return inputs(patch, change)(make)
+    return inputs(change)(make)
 
 
 @data_mutant("normalised twice")
 def normalised_twice(patch, make):
-    return inputs(patch, lambda x: (x - 0.5) / 0.5)(make)
+    return inputs(lambda x: (x - 0.5) / 0.5)(make)
 
 
 @data_mutant("another order")
 def images_in_another_order(patch, make):
-    return inputs(patch, lambda x: x[::-1])(make)
+    return inputs(lambda x: x[::-1])(make)
 
 
 # ------------------------------------------------------------------------------ initial weights
@@ -725,8 +711,6 @@ def smoothing_over_the_other_classes(patch, make):
         hot = jax.nn.one_hot(labels, k, dtype=logits.dtype)
         target = hot * (1 - label_smoothing) + (1 - hot) * label_smoothing / (k - 1)
         return -(target * jax.nn.log_softmax(logits)).sum(-1)
-
-    from parity.rungs import loss
 
     variants = dict(loss.VARIANTS)
     name = "mean with label smoothing 0.1"
@@ -916,10 +900,8 @@ def step_taken_twice(patch, make):
             second, state = optimizer.update(grads, state, moved)
             return jax.tree.map(jnp.add, first, second), state
 
-        from parity.pair import _model_step
-
         doubled = optax.GradientTransformation(optimizer.init, twice)
-        return _model_step(make().model, doubled)
+        return model_step(make().model, doubled)
 
     return with_step(make, wrap)
 
@@ -942,13 +924,10 @@ def labels_of_other_examples(patch, make):
 
 @loop_mutant(small_stem, "eval mode")
 def training_in_eval_mode(patch, make):
-    apply = train.loss_and_stats
-
     def evaluated(params, model, batch_stats, images, labels):
         logits, _ = model.apply(Variables(params, batch_stats), images, train=False)
         return train.cross_entropy(logits, labels).mean(), batch_stats
 
-    del apply
     patch.setattr(train, "loss_and_stats", evaluated)
     return make()
 
@@ -961,12 +940,10 @@ def gradients_not_zeroed(patch, make):
             updates, inner = optimizer.update(total, state[1], params)
             return updates, (total, inner)
 
-        from parity.pair import _model_step
-
         summed = optax.GradientTransformation(
             lambda p: (jax.tree.map(jnp.zeros_like, p), optimizer.init(p)), update
         )
-        return _model_step(make().model, summed)
+        return model_step(make().model, summed)
 
     return with_step(make, wrap)
 
@@ -974,9 +951,7 @@ def gradients_not_zeroed(patch, make):
 @loop_mutant(pairs.cnn, "clipped")
 def gradients_clipped(patch, make):
     def wrap(optimizer, start, step, variables):
-        from parity.pair import _model_step
-
-        return _model_step(make().model, optax.chain(optim.clip_by_global_norm(0.5), optimizer))
+        return model_step(make().model, optax.chain(optim.clip_by_global_norm(0.5), optimizer))
 
     return with_step(make, wrap)
 
@@ -994,9 +969,7 @@ def loss_summed_in_the_step(patch, make):
 @loop_mutant(pairs.cnn, "multiplied by 0.9")
 def learning_rate_decays_each_step(patch, make):
     def wrap(optimizer, start, step, variables):
-        from parity.pair import _model_step
-
-        return _model_step(make().model, optim.adam(lambda count: 1e-3 * 0.9**count))
+        return model_step(make().model, optim.adam(lambda count: 1e-3 * 0.9**count))
 
     return with_step(make, wrap)
 
