@@ -1,9 +1,16 @@
 """Both frameworks train side by side in float64, and the trained models are then compared.
 
-An exact implementation of the same training differs by rounding that training itself amplifies:
-JAX trains a second time from weights moved by one rounding, and the two frameworks may differ by
-no more than `NOISE_MULTIPLE` times what that second run differs by, or the plain bar where that is
-less. Where the second run has left the first (`CHAOS`), nothing is compared any more.
+An exact implementation of the same training differs by rounding that training itself amplifies,
+and each framework rounds in its own way: PyTorch's BatchNorm on a CPU adds up a channel value after
+value. So each trains again from weights moved by one rounding, with the examples of every batch in
+another order, which leaves the mathematics alone and rounds every sum anew. The two frameworks may
+differ by no more than `NOISE_MULTIPLE` times what such a second run differs by from the first of
+its framework, or the plain bar where that is more. Where a second run has left the first (`CHAOS`),
+nothing is compared any more.
+
+Adam's first step, lr g / (|g| + eps), multiplies the rounding of a gradient near zero by up to
+lr / eps, so that one second run may say too little by chance: a difference beyond its tolerance is
+judged again by further second runs, up to `SECOND_RUNS` of each framework.
 """
 
 import math
@@ -22,6 +29,7 @@ from parity.tolerance import NOISE_MULTIPLE, relative_error
 STEPS = 60
 PARAMETERS_BAR, STATISTICS_BAR = 1e-10, 1e-11
 CHAOS = 1e-4
+SECOND_RUNS = 4
 EVERY = 5
 """Steps between comparisons of a model of more than `SMALL` parameters; each step of a smaller."""
 SMALL = 100_000
@@ -36,8 +44,8 @@ class Run(NamedTuple):
 
 
 class Point(NamedTuple):
-    """After a step, each relative: parameters and statistics between the frameworks, and the same
-    between JAX and JAX from weights moved by one rounding."""
+    """After a step, each relative: parameters and statistics between the frameworks, and the most
+    by which a second run of either has differed from its first."""
 
     step: int
     parameters: float
@@ -67,31 +75,81 @@ def run(
     wide = Case(pair, "float64", device, jit)
     with precision("float64"):
         stepper = wide.stepper()
-    ours, theirs = jax_run(wide, state, stepper), torch_run(wide, state)
-    replica = jax_run(wide, state, stepper, seed=1)
+    found = _side_by_side(wide, state, batches, stepper, steps, seed=1)
+    for seed in range(2, SECOND_RUNS + 1):
+        if all(each.passed for each in _judged(found)) or not found.points[-1].parameters < CHAOS:
+            break
+        found = _widened(found, _side_by_side(wide, state, batches, stepper, steps, seed))
+    in_float32 = _narrow(pair, state, batches, device, jit, found.points, narrow)
+    series = _series(found.points, found.losses, in_float32)
+    for each in _judged(found, series):
+        rung = "eval_after_training" if each is found.evaluated else "trajectory"
+        yield result(pair.name, rung, "float64", each)
+
+
+class Trained(NamedTuple):
+    """Training in both frameworks: where they were compared, the losses of every step, and the
+    trained models' outputs, unless PyTorch's training came to numbers that are none."""
+
+    points: list[Point]
+    losses: list[tuple[float, float]]
+    evaluated: Comparison | None
+
+
+def _side_by_side(
+    case: Case, state: Tensors, batches: Sequence[Batch], stepper: Any, steps: int, seed: int
+) -> Trained:
+    """`seed` is of the second runs."""
+    ours, theirs = jax_run(case, state, stepper), torch_run(case, state)
+    our_second, their_second = jax_run(case, state, stepper, seed), torch_run(case, state, seed)
+    reorder = _order_matters_not(case, state, batches[0])
     points, losses, diverged = [], [], False
     for step in range(1, steps + 1):
         batch = batches[(step - 1) % len(batches)]
         losses.append((ours.step(batch), theirs.step(batch)))
-        replica.step(batch)
-        if step <= 2 or step == steps or step % _every(pair) == 0:
-            reference = theirs.look()
+        again = _reordered(batch, (step, seed)) if reorder else batch
+        our_second.step(again)
+        their_second.step(again)
+        if step <= 2 or step == steps or step % _every(case.pair) == 0:
+            mine, reference = ours.look(), theirs.look()
             diverged = not all(np.isfinite(value).all() for value in reference.values())
             if points and diverged:  # PyTorch's own training has no numbers any more
                 break
-            points.append(_compare(pair, step, ours.look(), reference, replica.look()))
+            seconds = ((our_second.look(), mine), (their_second.look(), reference))
+            points.append(_compare(case.pair, step, mine, reference, seconds))
             point = points[-1]
             if not max(point.own_parameters, point.own_statistics) < CHAOS:
                 break
             if not point.parameters < 1:  # nothing more to learn
                 break
-    series = _series(points, losses, _narrow(pair, state, batches, device, jit, points, narrow))
-    yield result(pair.name, "trajectory", "float64", _judge(points, "parameters", series))
-    if not all(math.isnan(point.statistics) for point in points):
-        yield result(pair.name, "trajectory", "float64", _judge(points, "statistics", ()))
+    evaluated = None
     if not diverged:
-        evaluated = _evaluated(ours, theirs, replica, batches, points[-1].step)
-        yield result(pair.name, "eval_after_training", "float64", evaluated)
+        seconds = ((our_second, ours), (their_second, theirs))
+        evaluated = _evaluated(ours, theirs, seconds, batches, points[-1].step)
+    return Trained(points, losses, evaluated)
+
+
+def _widened(found: Trained, again: Trained) -> Trained:
+    """`found`, judged by the second runs of both; up to where either was compared."""
+    points = [
+        point._replace(
+            own_parameters=max(point.own_parameters, other.own_parameters),
+            own_statistics=max(point.own_statistics, other.own_statistics),
+        )
+        for point, other in zip(found.points, again.points, strict=False)
+    ]
+    evaluated = found.evaluated
+    if evaluated and again.evaluated and again.evaluated.tolerance > evaluated.tolerance:
+        evaluated = again.evaluated
+    return Trained(points, found.losses, evaluated)
+
+
+def _judged(found: Trained, series: tuple[StepError, ...] = ()) -> list[Comparison]:
+    """The parameters, the statistics if there are any, and the outputs."""
+    judged = [_judge(found.points, "parameters", series)]
+    if not all(math.isnan(point.statistics) for point in found.points):
+        judged.append(_judge(found.points, "statistics", ()))
+    return judged if found.evaluated is None else [*judged, found.evaluated]
 
 
 def jax_run(case: Case, state: Tensors, stepper: Any, seed: int | None = None) -> Run:
@@ -120,9 +178,14 @@ def jax_run(case: Case, state: Tensors, stepper: Any, seed: int | None = None) -
     return Run(advance, look, logits)
 
 
-def torch_run(case: Case, state: Tensors) -> Run:
-    """The notebook's training step."""
+def torch_run(case: Case, state: Tensors, seed: int | None = None) -> Run:
+    """The notebook's training step; with a `seed`, from weights moved by one rounding."""
     module = case.torch_model(state)
+    if seed is not None:
+        for value in module.state_dict().values():
+            if value.is_floating_point():
+                moved = _moved_array(value.cpu().numpy(), np.random.default_rng(seed))
+                value.copy_(torch.from_numpy(moved))
     optimizer = case.pair.optimizer.torch(module.parameters())
 
     def advance(batch: Batch) -> float:
@@ -151,12 +214,30 @@ def _moved(variables: Any, seed: int) -> Any:
     def move(leaf: Any) -> Any:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
-        eps = float(jnp.finfo(leaf.dtype).eps)
-        return jnp.asarray(
-            np.asarray(leaf) * (1 + eps * rng.uniform(-1, 1, leaf.shape)), leaf.dtype
-        )
+        return jnp.asarray(_moved_array(np.asarray(leaf), rng))
 
     return jax.tree.map(move, variables)
+
+
+def _moved_array(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    eps = float(np.finfo(value.dtype).eps)
+    return (value * (1 + eps * rng.uniform(-1, 1, value.shape))).astype(value.dtype)
+
+
+def _reordered(batch: Batch, seed: tuple[int, ...]) -> Batch:
+    order = np.random.default_rng(seed).permutation(len(batch.images))
+    return Batch(batch.images[order], batch.labels[order])
+
+
+def _order_matters_not(case: Case, state: Tensors, batch: Batch) -> bool:
+    """Whether PyTorch's loss is a mean of the examples', and not one of their order."""
+    module = case.torch_model(state)
+    losses = []
+    for given in (batch, _reordered(batch, (0,))):
+        inputs, labels = case.torch_batch(given)
+        with torch.no_grad():
+            losses.append(case.pair.loss.torch(module(inputs), labels).item())
+    return abs(losses[0] - losses[1]) <= CHAOS * abs(losses[0])
 
 
 def _every(pair: Pair) -> int:
@@ -164,9 +245,19 @@ def _every(pair: Pair) -> int:
     return 1 if size <= SMALL else EVERY
 
 
-def _compare(pair: Pair, step: int, ours: Tensors, theirs: Tensors, replica: Tensors) -> Point:
+def _compare(
+    pair: Pair,
+    step: int,
+    ours: Tensors,
+    theirs: Tensors,
+    seconds: Sequence[tuple[Tensors, Tensors]],
+) -> Point:
+    """`seconds` pairs each second run with the first of its framework."""
     errors = {name: relative_error(ours[name], theirs[name]) for name in ours}
-    own = {name: relative_error(replica[name], ours[name]) for name in ours}
+    own = {
+        name: max(relative_error(second[name], first[name]) for second, first in seconds)
+        for name in ours
+    }
     parameters = [name for name in ours if name in pair.parameters]
     others = [name for name in ours if name not in pair.parameters]
 
@@ -200,21 +291,32 @@ def _judge(points: list[Point], kind: str, series: tuple[StepError, ...]) -> Com
     compared = judged[-1][1].step
     detail = (
         f"largest against its tolerance at step {point.step} of {compared}, in {point.worst}; "
-        f"a second run of JAX from weights moved by one rounding differs by {own:.1e} there"
+        f"a second run, rounded otherwise, differs from its framework's first by {own:.1e} there"
     )
     tolerance = measured / ratio if 0 < ratio < math.inf else bar
     unit = f"relative difference of {kind} in training"
     return Comparison(ratio <= 1, measured, tolerance, unit, detail, steps=series)
 
 
-def _evaluated(ours: Run, theirs: Run, replica: Run, batches: Sequence[Batch], step: int):
+def _evaluated(
+    ours: Run,
+    theirs: Run,
+    seconds: Sequence[tuple[Run, Run]],
+    batches: Sequence[Batch],
+    step: int,
+) -> Comparison:
     """Outputs in eval mode on every batch, and the classes they give."""
-    first, second, third = (
-        np.concatenate([run.logits(batch) for batch in batches]) for run in (ours, theirs, replica)
+
+    def outputs(run: Run) -> np.ndarray:
+        return np.concatenate([run.logits(batch) for batch in batches])
+
+    first, second = outputs(ours), outputs(theirs)
+    measured = relative_error(first, second)
+    own = max(
+        relative_error(outputs(again), first if run is ours else second) for again, run in seconds
     )
-    measured, own = relative_error(first, second), relative_error(third, first)
     tolerance = max(PARAMETERS_BAR, NOISE_MULTIPLE * own)
-    detail = f"{len(first)} examples after {step} steps; a second run of JAX differs by {own:.1e}"
+    detail = f"{len(first)} examples after {step} steps; a second run differs by up to {own:.1e}"
     passed = measured <= tolerance < math.inf
     if first.ndim == 2 and first.shape == second.shape and np.isfinite(first).all():
         top = np.sort(second, axis=1)
