@@ -78,7 +78,10 @@ class Linear(nnx.Module):
 
 
 class BatchNorm2d(nnx.Module):
-    """`torch.nn.BatchNorm2d`: momentum 0.1, eps 1e-5, two-pass variance, unbiased running one."""
+    """`torch.nn.BatchNorm2d`: momentum 0.1, eps 1e-5, two-pass variance, unbiased running one.
+
+    As in PyTorch, inputs of half precision are normalised in float32.
+    """
 
     def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5):
         self.momentum, self.eps = momentum, eps
@@ -89,6 +92,8 @@ class BatchNorm2d(nnx.Module):
         self.num_batches_tracked = nnx.BatchStat(np.zeros((), np.int32))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        given = x.dtype
+        x = x.astype(jnp.promote_types(given, jnp.float32))
         mean, var = self.mean[...], self.var[...]
         if train:
             count = x.size // x.shape[-1]
@@ -100,11 +105,13 @@ class BatchNorm2d(nnx.Module):
             batch_mean = x.mean((0, 1, 2))
             batch_var = jnp.square(x - batch_mean).mean((0, 1, 2))
             unbiased = batch_var * (count / (count - 1))
-            self.mean[...] = (1 - self.momentum) * mean + self.momentum * batch_mean
-            self.var[...] = (1 - self.momentum) * var + self.momentum * unbiased
+            moved = (1 - self.momentum) * mean + self.momentum * batch_mean
+            spread = (1 - self.momentum) * var + self.momentum * unbiased
+            self.mean[...], self.var[...] = moved.astype(mean.dtype), spread.astype(var.dtype)
             self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1
             mean, var = batch_mean, batch_var
-        return (x - mean) * (jax.lax.rsqrt(var + self.eps) * self.scale[...]) + self.bias[...]
+        x = (x - mean) * (jax.lax.rsqrt(var + self.eps) * self.scale[...]) + self.bias[...]
+        return x.astype(given)
 
 
 class Sequential(nnx.Module):

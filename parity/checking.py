@@ -38,6 +38,7 @@ def check(
     batches: Sequence[Batch] | None = None,
     steps: int = trajectory.STEPS,
     jit: bool = True,
+    bfloat16: bool = False,
 ) -> list[Result]:
     """Climbs the ladder, or those of its rungs that are named, and returns what each found.
 
@@ -46,12 +47,15 @@ def check(
       seed: of the shared weights.
       steps: of training, in the trajectory.
       jit: compile the JAX side; else it runs operation by operation.
+      bfloat16: also with weights and inputs of both frameworks cast to bfloat16.
 
     Raises:
       NotTheSame: a rung failed; the first to fail comes with a diagnosis.
       InputError: no such rung, or a pair that cannot be compared.
     """
-    found = list(climb_all(pair, rungs, seed=seed, batches=batches, steps=steps, jit=jit))
+    found = list(
+        climb_all(pair, rungs, seed=seed, batches=batches, steps=steps, jit=jit, bfloat16=bfloat16)
+    )
     if not all(r.passed for r in found):
         raise NotTheSame(found)
     return found
@@ -67,6 +71,7 @@ def climb_all(
     device: str = "cpu",
     jit: bool = True,
     stop: bool = False,
+    bfloat16: bool = False,
 ) -> Iterator[Result]:
     """The results of the rungs in order; with `stop`, none after the first rung that fails."""
     unknown = [rung for rung in rungs if rung not in RUNGS]
@@ -74,12 +79,13 @@ def climb_all(
         raise InputError(f"no rung named {unknown[0]!r}: choose of {', '.join(RUNGS)}")
     state = shared_weights(pair, seed)
     batches = [example_batch(pair)] if batches is None else batches
+    narrow = ("float32", "bfloat16") if bfloat16 else ("float32",)
     found = diagnosed = False
     for rung in RUNGS:
         if rung not in rungs:
             continue
         failed = False
-        for r in _rung(rung, pair, state, batches, seed, steps, device, jit):
+        for r in _rung(rung, pair, state, batches, seed, steps, device, jit, narrow):
             if not r.passed and not diagnosed:
                 why = diagnose(r, pair, state, batches, device, jit=jit)
                 r = dataclasses.replace(r, diagnosis=why)
@@ -104,6 +110,7 @@ def _rung(
     steps: int,
     device: str,
     jit: bool,
+    narrow: Sequence[str],
 ) -> list[Result]:
     """One rung's results; a failure of its own where the JAX model cannot be run."""
     try:
@@ -114,7 +121,7 @@ def _rung(
         if rung == "trajectory":
             run = trajectory.run(pair, state, batches, device=device, steps=steps, jit=jit)
             return list(run)
-        return list(climb(rung, pair, state, batches, device, jit=jit))
+        return climb(rung, pair, state, batches, device, jit=jit, narrow=narrow)
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:

@@ -1,16 +1,16 @@
 """The numeric rungs: what each framework computes from the same weights and batch, compared."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from parity.pair import Batch, Case, Pair, Tensors, precision
 from parity.result import Comparison, ModuleError, Result, result
 from parity.rungs import NUMERIC, forward
 from parity.tolerance import (
-    Float32,
-    compare_float32,
+    Rounded,
     compare_float64,
-    measure_float32,
+    compare_rounded,
+    measure_rounded,
     relative_error,
 )
 
@@ -23,66 +23,81 @@ def climb(
     device: str = "cpu",
     *,
     jit: bool = True,
-) -> tuple[Result, Result]:
-    """The results of the rung `name`, one of `NUMERIC`, in float64 and in float32.
+    narrow: Sequence[str] = ("float32",),
+) -> list[Result]:
+    """The results of the rung `name`, one of `NUMERIC`, in float64 and in each precision `narrow`.
 
     Args:
       state: the shared weights, a state_dict of float32 NumPy arrays.
-      batches: of the same size. The first decides in float64; float32 goes on to the next ones
-        while a tensor is too far off, for rounding may have decided a tie (`compare_float32`).
+      batches: of the same size. The first decides in float64; a narrower precision goes on to the
+        next ones while a tensor is too far off, for rounding may have decided a tie
+        (`compare_rounded`).
       device: PyTorch's; JAX computes on its default one.
       jit: compile the JAX side; else it runs operation by operation.
+      narrow: of "float32" and "bfloat16", float32 for the report's figures of every module.
     """
+    wide = _sides(name, Case(pair, "float64", device, jit))
+    oracles = [wide(state, batches[0])]
+    found: list[Result] = []
+    figures: dict[str, Rounded] = {}
+    for dtype in narrow:
+        sides = _sides(name, Case(pair, dtype, device, jit))
+        measured = [_measure(oracles[0], sides(state, batches[0]), dtype)]
+        comparison = compare_rounded(measured, dtype)
+        while not comparison.passed and len(measured) < len(batches):
+            batch = batches[len(measured)]
+            if len(oracles) == len(measured):
+                oracles.append(wide(state, batch))
+            measured.append(_measure(oracles[len(measured)], sides(state, batch), dtype))
+            comparison = compare_rounded(measured, dtype)
+        if dtype == "float32":
+            figures = measured[0]
+        found.append(result(pair.name, name, dtype, comparison))
+    ours, theirs = oracles[0]
+    quieter = {key: min(f.our_noise, f.their_noise) for key, f in figures.items()}
+    exact = compare_float64(ours, theirs, quieter)
+    if NUMERIC[name] is forward and figures:
+        exact = _with_modules(exact, ours, theirs, figures)
+    return [result(pair.name, name, "float64", exact), *found]
+
+
+def _sides(name: str, case: Case) -> Callable[[Tensors, Batch], tuple[Tensors, Tensors]]:
+    """What JAX and PyTorch compute of shared weights and a batch."""
     rung = NUMERIC[name]
-    wide, narrow = (Case(pair, dtype, device, jit) for dtype in ("float64", "float32"))
-    with precision("float64"):
-        our_wide = rung.ours(wide)
-    with precision("float32"):
-        our_narrow = rung.ours(narrow)
-    their_wide, their_narrow = rung.theirs(wide), rung.theirs(narrow)
+    with precision(case.dtype):
+        ours = rung.ours(case)
+    theirs = rung.theirs(case)
 
-    def measure(batch: Batch) -> tuple[Tensors, Tensors, dict[str, Float32]]:
-        with precision("float64"):
-            our_oracle = our_wide(state, batch)
-        their_oracle = their_wide(state, batch)
-        with precision("float32"):
-            ours = our_narrow(state, batch)
-        theirs = their_narrow(state, batch)
+    def both(state: Tensors, batch: Batch) -> tuple[Tensors, Tensors]:
+        with precision(case.dtype):
+            our_tensors = ours(state, batch)
+        their_tensors = theirs(state, batch)
         if rung is forward:
-            our_oracle, their_oracle = forward.common(our_oracle, their_oracle)
-            ours, theirs = forward.common(ours, theirs)
-        shared = [key for key in their_oracle if key in theirs]  # some are float64's alone
-        figures = measure_float32(
-            {key: ours[key] for key in shared},
-            {key: theirs[key] for key in shared},
-            {key: our_oracle[key] for key in shared},
-            {key: their_oracle[key] for key in shared},
-        )
-        return our_oracle, their_oracle, figures
+            return forward.common(our_tensors, their_tensors)
+        return our_tensors, their_tensors
 
-    our_oracle, their_oracle, figures = measure(batches[0])
-    quieter = {key: min(found.our_noise, found.their_noise) for key, found in figures.items()}
-    exact = compare_float64(our_oracle, their_oracle, quieter)
-    measured = [figures]
-    rounded = compare_float32(measured)
-    while not rounded.passed and len(measured) < len(batches):
-        measured.append(measure(batches[len(measured)])[2])
-        rounded = compare_float32(measured)
-    if rung is forward:
-        exact = _with_modules(exact, our_oracle, their_oracle, figures)
-    return (
-        result(pair.name, name, "float64", exact),
-        result(pair.name, name, "float32", rounded),
+    return both
+
+
+def _measure(
+    oracle: tuple[Tensors, Tensors], found: tuple[Tensors, Tensors], dtype: str
+) -> dict[str, Rounded]:
+    shared = [key for key in oracle[1] if key in found[1]]  # some are float64's alone
+    ours, theirs, our_oracle, their_oracle = (
+        {key: tensors[key] for key in shared} for tensors in (*found, *oracle)
     )
+    return measure_rounded(ours, theirs, our_oracle, their_oracle, dtype)
 
 
 def _with_modules(
-    exact: Comparison, ours: Tensors, theirs: Tensors, figures: dict[str, Float32]
+    exact: Comparison, ours: Tensors, theirs: Tensors, figures: dict[str, Rounded]
 ) -> Comparison:
     """With the figures of every module in train mode, in order of execution."""
     suffix = " in train mode"
     modules = tuple(
-        ModuleError(key.removesuffix(suffix), relative_error(ours[key], theirs[key]), *figures[key])
+        ModuleError(
+            key.removesuffix(suffix), relative_error(ours[key], theirs[key]), *figures[key][:3]
+        )
         for key in theirs
         if key.endswith(suffix)
     )

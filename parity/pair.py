@@ -314,9 +314,15 @@ class Case:
         return inputs, labels.to(self.device)
 
 
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A copy of the tensor; NumPy has no bfloat16, whose values come as float32."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy().copy()
+
+
 def arrays_of(module: nn.Module) -> Tensors:
     """A module's state_dict as NumPy arrays."""
-    return {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+    return {name: to_numpy(value) for name, value in module.state_dict().items()}
 
 
 def example_batch(pair: Pair) -> Batch:

@@ -107,7 +107,13 @@ def _climb_pair(
     rungs = [rung for rung in RUNGS if rung in options.rungs]
     if rungs:
         yield from climb_all(
-            pair, rungs, seed=options.seed, batches=batches, steps=options.steps, device=device
+            pair,
+            rungs,
+            seed=options.seed,
+            batches=batches,
+            steps=options.steps,
+            device=device,
+            bfloat16=options.bfloat16,
         )
 
 

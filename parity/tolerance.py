@@ -1,10 +1,10 @@
 """How near two frameworks must be, derived and not tuned.
 
-In float32 each framework is measured against its own float64 run on the same numbers: that is its
-rounding noise. The difference of two equal implementations is at most the sum of their noises, so
-it may be no more than `DIFFERENCE_MULTIPLE` times the larger one. That says nothing of a framework
-that is noisier than it claims to be (TF32, bfloat16 products, a one-pass variance): so it may also
-be no more than `NOISE_MULTIPLE` times the noise of the quieter one.
+In float32 and in bfloat16 each framework is measured against its own float64 run on the same
+numbers: that is its rounding noise. The difference of two equal implementations is at most the sum
+of their noises, so it may be no more than `DIFFERENCE_MULTIPLE` times the larger one. That says
+nothing of a framework that is noisier than it claims to be (TF32, bfloat16 products, a one-pass
+variance): so it may also be no more than `NOISE_MULTIPLE` times the noise of the quieter one.
 
 In float64 both sides compute the same real numbers, and a difference of formula is far above the
 rounding: the comparison is an exact gate of 1e-12. Where a tensor is ill-conditioned, its float32
@@ -30,13 +30,14 @@ NOISE_MULTIPLE = 16.0
 lower precision, has 13 bits less and is 2**13 = 8192 times noisier."""
 
 FLOAT32_EPS = float(np.finfo(np.float32).eps)
+EPS = {"float32": FLOAT32_EPS, "bfloat16": 2.0**-7}
 """The least noise that is credited to a framework: a tensor of few values may round to exactly
 the right ones by luck."""
 
 Tensors = Mapping[str, np.ndarray]
 
 
-FLOAT64_OF_FLOAT32 = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
+FLOAT64_OF_FLOAT32 = float(np.finfo(np.float64).eps) / FLOAT32_EPS
 
 
 def compare_float64(
@@ -71,39 +72,44 @@ def float64_tolerance(noise: float) -> float:
     return max(FLOAT64_TOLERANCE, expected if expected < np.inf else 0.0)
 
 
-class Float32(NamedTuple):
-    """A tensor's difference between the frameworks, and each one's noise, all relative."""
+class Rounded(NamedTuple):
+    """A tensor's difference between the frameworks, and each one's noise, all relative.
+
+    `least` is the least noise that counts.
+    """
 
     difference: float
     our_noise: float
     their_noise: float
+    least: float = FLOAT32_EPS
 
     @property
     def multiple(self) -> float:
         """The difference in units of the quieter framework's noise; infinite where it is also too
         large for the noisier one's."""
-        noises = [max(noise, FLOAT32_EPS) for noise in (self.our_noise, self.their_noise)]
+        noises = [max(noise, self.least) for noise in (self.our_noise, self.their_noise)]
         if not self.difference <= DIFFERENCE_MULTIPLE * max(noises):
             return float("inf")
         return self.difference / min(noises)
 
 
-def measure_float32(
-    ours: Tensors, theirs: Tensors, our_oracle: Tensors, their_oracle: Tensors
-) -> dict[str, Float32]:
-    """Each tensor's figures on one batch; the oracles are the two float64 runs."""
+def measure_rounded(
+    ours: Tensors, theirs: Tensors, our_oracle: Tensors, their_oracle: Tensors, dtype: str
+) -> dict[str, Rounded]:
+    """Each tensor's figures on one batch in `dtype`; the oracles are the two float64 runs."""
     _same_names(ours, theirs)
     return {
-        name: Float32(
+        name: Rounded(
             relative_error(ours[name], theirs[name]),
             relative_error(ours[name], our_oracle[name]),
             relative_error(theirs[name], their_oracle[name]),
+            EPS[dtype],
         )
         for name in theirs
     }
 
 
-def compare_float32(batches: Sequence[Mapping[str, Float32]]) -> Comparison:
+def compare_rounded(batches: Sequence[Mapping[str, Rounded]], dtype: str) -> Comparison:
     """Passes when every tensor has a batch on which it is within `NOISE_MULTIPLE`.
 
     Where an activation is so near to zero, or to another one in its pooling window, that rounding
@@ -111,7 +117,7 @@ def compare_float32(batches: Sequence[Mapping[str, Float32]]) -> Comparison:
     fault of arithmetic shows on all of them.
     """
     least = {name: min((b[name] for b in batches), key=lambda f: f.multiple) for name in batches[0]}
-    unit = "x the quieter framework's float32 noise"
+    unit = f"x the quieter framework's {dtype} noise"
     if not least:
         return Comparison(True, 0.0, NOISE_MULTIPLE, unit, "neither side has such a tensor")
     worst = max(least, key=lambda name: least[name].multiple)

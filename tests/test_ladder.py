@@ -40,6 +40,32 @@ def test_a_correct_pair_passes(make, rung, batches):
     assert narrow.passed, narrow
 
 
+@pytest.mark.parametrize("make", [pairs.mlp, pairs.cnn, pairs.small_stem])
+def test_a_correct_pair_passes_in_bfloat16(make):
+    pair = make()
+    for rung in NUMERIC:
+        found = climb_all(pair, [rung], batches=pairs.batches(pair), jit=False, bfloat16=True)
+        results = list(found)
+        assert [r.dtype for r in results] == ["float64", "float32", "bfloat16"]
+        assert all(r.passed for r in results), results
+
+
+def test_a_fault_in_bfloat16_alone_is_found():
+    pair = pairs.mlp()
+
+    def faulty(variables, x):
+        outputs = pair.jax_apply(variables, x)
+        return outputs * 1.5 if x.dtype == jnp.bfloat16 else outputs
+
+    wrong = dataclasses.replace(pair, jax_apply=faulty)
+    found = list(climb_all(wrong, ["forward"], jit=False, bfloat16=True))
+    assert [(r.dtype, r.passed) for r in found] == [
+        ("float64", True), ("float32", True), ("bfloat16", False),
+    ]  # fmt: skip
+    assert found[-1].diagnosis is not None
+    assert "bfloat16 noise of JAX" in found[-1].diagnosis.text
+
+
 def test_every_module_is_compared_in_order(batches):
     pair = create_pair("resnet18:width=4")
     wide, _ = ladder.climb("forward", pair, shared_weights(pair, 0), batches[:1], jit=False)

@@ -6,10 +6,10 @@ import pytest
 from parity.tolerance import (
     FLOAT32_EPS,
     NOISE_MULTIPLE,
-    Float32,
-    compare_float32,
+    Rounded,
     compare_float64,
-    measure_float32,
+    compare_rounded,
+    measure_rounded,
     relative_error,
 )
 
@@ -28,7 +28,9 @@ def test_a_value_that_is_not_finite_never_passes(odd):
     bad, good = {"a": np.array([odd, 1.0])}, {"a": np.ones(2)}
     for ours, theirs in ((bad, good), (good, bad), (bad, bad)):
         assert not compare_float64(ours, theirs).passed
-        assert not compare_float32([measure_float32(ours, theirs, good, good)]).passed
+        assert not compare_rounded(
+            [measure_rounded(ours, theirs, good, good, "float32")], "float32"
+        ).passed
 
 
 def test_another_shape_never_passes():
@@ -58,15 +60,15 @@ def test_both_scales_count_in_the_relative_error():
 
 
 def test_float32_is_judged_by_the_quieter_framework():
-    noisy = Float32(difference=1e-3, our_noise=1e-3, their_noise=1e-6)
+    noisy = Rounded(difference=1e-3, our_noise=1e-3, their_noise=1e-6)
     assert noisy.multiple == pytest.approx(1000)
-    assert not compare_float32([{"a": noisy}]).passed
-    assert compare_float32([{"a": Float32(1e-5, 1e-5, 1e-6)}]).passed
-    lucky = Float32(difference=NOISE_MULTIPLE * FLOAT32_EPS, our_noise=0.0, their_noise=1e-6)
-    assert compare_float32([{"a": lucky}]).passed
+    assert not compare_rounded([{"a": noisy}], "float32").passed
+    assert compare_rounded([{"a": Rounded(1e-5, 1e-5, 1e-6)}], "float32").passed
+    lucky = Rounded(difference=NOISE_MULTIPLE * FLOAT32_EPS, our_noise=0.0, their_noise=1e-6)
+    assert compare_rounded([{"a": lucky}], "float32").passed
 
 
 def test_one_batch_without_a_decided_tie_is_enough_for_each_tensor():
-    tie, fine = Float32(1e-2, 1e-2, 1e-6), Float32(1e-6, 1e-6, 1e-6)
-    assert compare_float32([{"a": tie, "b": fine}, {"a": fine, "b": tie}]).passed
-    assert not compare_float32([{"a": tie, "b": fine}, {"a": tie, "b": fine}]).passed
+    tie, fine = Rounded(1e-2, 1e-2, 1e-6), Rounded(1e-6, 1e-6, 1e-6)
+    assert compare_rounded([{"a": tie, "b": fine}, {"a": fine, "b": tie}], "float32").passed
+    assert not compare_rounded([{"a": tie, "b": fine}, {"a": tie, "b": fine}], "float32").passed

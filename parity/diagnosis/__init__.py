@@ -14,6 +14,7 @@ from parity.diagnosis.common import CANNOT_RUN
 from parity.pair import Batch, Case, Pair, Tensors, precision
 from parity.result import Diagnosis, Result
 from parity.taps import recording
+from parity.tolerance import EPS
 
 
 def diagnose(
@@ -29,8 +30,8 @@ def diagnose(
     case = Case(pair, "float64", device, jit)
     if failed.detail.startswith(CANNOT_RUN):
         return _stopped(case, state, batches[0], failed.detail)
-    if failed.dtype == "float32" and failed.rung != "init":
-        return precision_.find(pair, state, batches[0], device, jit)
+    if failed.dtype in EPS and failed.rung != "init":
+        return precision_.find(pair, state, batches[0], device, jit, failed.dtype)
     if failed.rung == "init":
         return init.find(pair)
     if failed.rung == "loss":

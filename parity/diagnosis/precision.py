@@ -1,4 +1,4 @@
-"""float64 agrees and float32 does not: which side rounds more, and how."""
+"""float64 agrees and float32 or bfloat16 does not: which side rounds more, and how."""
 
 import copy
 import math
@@ -13,27 +13,30 @@ from parity.pair import Batch, Case, Pair, Tensors, precision
 from parity.result import Diagnosis
 from parity.rungs import forward
 from parity.suspects import Call
-from parity.tolerance import FLOAT32_EPS, NOISE_MULTIPLE, relative_error
+from parity.tolerance import EPS, NOISE_MULTIPLE, relative_error
 
 
-def find(pair: Pair, state: Tensors, batch: Batch, device: str, jit: bool) -> Diagnosis:
-    """float64 agrees and float32 does not: one side rounds more than float32 does."""
+def find(
+    pair: Pair, state: Tensors, batch: Batch, device: str, jit: bool, narrow: str
+) -> Diagnosis:
+    """float64 agrees and `narrow` does not: one side rounds more than that does."""
     figures = {}
+    least = EPS[narrow]
     sides: dict[str, Tensors] = {}
-    for dtype in ("float64", "float32"):
+    for dtype in ("float64", narrow):
         case = Case(pair, dtype, device, jit)
         with precision(dtype):
             sides[f"our {dtype}"] = forward.ours(case)(state, batch)
         sides[f"their {dtype}"] = forward.theirs(case)(state, batch)
-    for name, value in sides["their float32"].items():
-        if name in sides["our float32"]:
-            ours = relative_error(sides["our float32"][name], sides["our float64"][name])
+    for name, value in sides[f"their {narrow}"].items():
+        if name in sides[f"our {narrow}"]:
+            ours = relative_error(sides[f"our {narrow}"][name], sides["our float64"][name])
             theirs = relative_error(value, sides["their float64"][name])
             figures[name] = ours, theirs
     noisy = [
         name
         for name, (ours, theirs) in figures.items()
-        if max(ours, theirs) > NOISE_MULTIPLE * max(min(ours, theirs), FLOAT32_EPS)
+        if max(ours, theirs) > NOISE_MULTIPLE * max(min(ours, theirs), least)
     ]
     if not noisy:
         return said(None)
@@ -43,12 +46,12 @@ def find(pair: Pair, state: Tensors, batch: Batch, device: str, jit: bool) -> Di
     ours, theirs = figures[first]
     side = "JAX" if ours > theirs else "PyTorch"
     cause = None
-    if side == "JAX":
+    if side == "JAX" and narrow == "float32":
         cause = _rounding_cause(pair, state, batch, device, sides, first, ours)
     name = first.partition(" in ")[0]
     before_error = max(figures[before]) if before else None
-    times = max(ours, theirs) / max(min(ours, theirs), FLOAT32_EPS)
-    what = f"float32 noise of {side}, {times:.0f} times its twin's, in the output"
+    times = max(ours, theirs) / max(min(ours, theirs), least)
+    what = f"{narrow} noise of {side}, {times:.0f} times its twin's, in the output"
     before = before.partition(" in ")[0] if before else None
     return said(name, max(ours, theirs), before, before_error, cause, what=what)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from parity.pair import Batch, Case, Side, Tensors
+from parity.pair import Batch, Case, Side, Tensors, to_numpy
 
 ODD = 3
 
@@ -37,7 +37,7 @@ def theirs(case: Case) -> Side:
                 for view in views:
                     module(case.torch_batch(Batch(view, batch.labels))[0])
             tensors |= {
-                f"{name} by batches of {size}": value.cpu().numpy()
+                f"{name} by batches of {size}": to_numpy(value)
                 for name, value in module.named_buffers()
                 if name in held
             }

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from parity.pair import Batch, Case, Side, Tensors
+from parity.pair import Batch, Case, Side, Tensors, to_numpy
 from parity.taps import numbered
 
 MODES = "eval", "train"
@@ -39,7 +39,7 @@ def theirs(case: Case) -> Side:
             module.train(mode == "train")
             with torch.no_grad():
                 for name, value in module_outputs(module, inputs):
-                    tensors[f"{name or 'outputs'} in {mode} mode"] = value.cpu().numpy()
+                    tensors[f"{name or 'outputs'} in {mode} mode"] = to_numpy(value)
         return tensors
 
     return outputs

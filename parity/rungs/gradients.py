@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from parity.pair import Batch, Case, Side, Tensors
+from parity.pair import Batch, Case, Side, Tensors, to_numpy
 
 INPUTS = "the inputs"
 
@@ -42,7 +42,7 @@ def theirs(case: Case) -> Side:
         loss = case.pair.loss.torch(module(inputs), labels)
         found = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
         return {
-            name: np.zeros(value.shape) if grad is None else grad.cpu().numpy()
+            name: np.zeros(value.shape) if grad is None else to_numpy(grad)
             for (name, value), grad in zip(named.items(), found, strict=True)
         }
 

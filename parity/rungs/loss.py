@@ -5,12 +5,13 @@ Cross entropy also summed, of each row, and with label smoothing.
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from jax_impl.train import cross_entropy
-from parity.pair import CROSS_ENTROPY, Batch, Case, Side, Tensors
+from parity.pair import CROSS_ENTROPY, Batch, Case, Side, Tensors, to_numpy
 
 SCALES = 1.0, 1e5
 """exp overflows float32 beyond 88."""
@@ -39,7 +40,9 @@ def ours(case: Case) -> Side:
 
     def losses(state: Tensors, batch: Batch) -> Tensors:
         return {
-            f"{name}, outputs times {scale:g}": np.asarray(function(outputs, batch.labels))
+            f"{name}, outputs times {scale:g}": np.asarray(
+                function(jnp.asarray(outputs, case.dtype), batch.labels)
+            )
             for scale, outputs in scaled(case, state, batch)
             for name, function in functions.items()
         }
@@ -49,13 +52,11 @@ def ours(case: Case) -> Side:
 
 def theirs(case: Case) -> Side:
     def losses(state: Tensors, batch: Batch) -> Tensors:
-        labels = case.torch_batch(batch)[1]
+        labels, dtype = case.torch_batch(batch)[1], getattr(torch, case.dtype)
         return {
-            f"{name}, outputs times {scale:g}": function(
-                torch.from_numpy(outputs).to(case.device), labels
+            f"{name}, outputs times {scale:g}": to_numpy(
+                function(torch.from_numpy(outputs).to(case.device, dtype), labels)
             )
-            .cpu()
-            .numpy()
             for scale, outputs in scaled(case, state, batch)
             for name, (_, function) in variants(case).items()
         }
@@ -64,8 +65,10 @@ def theirs(case: Case) -> Side:
 
 
 def scaled(case: Case, state: Tensors, batch: Batch) -> list[tuple[float, np.ndarray]]:
-    """(scale, outputs in the case's dtype) of PyTorch's float32 model, in train mode."""
+    """(scale, outputs) of PyTorch's float32 model in train mode, rounded to the case's dtype."""
     narrow = Case(case.pair, "float32", case.device)
     with torch.no_grad():
         outputs = narrow.torch_model(state)(narrow.torch_batch(batch)[0]).cpu().numpy()
-    return [(scale, (outputs * np.float32(scale)).astype(case.dtype)) for scale in SCALES]
+    kept = np.float64 if case.dtype == "float64" else np.float32
+    products = [(scale, outputs * np.float32(scale)) for scale in SCALES]
+    return [(scale, value.astype(jnp.dtype(case.dtype)).astype(kept)) for scale, value in products]

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import torch
 
-from parity.pair import Batch, Case, Side, Tensors
+from parity.pair import Batch, Case, Side, Tensors, to_numpy
 
 STEPS = 3
 STARTS = {"": 1.0, "from zeros: ": 0.0}
@@ -80,9 +80,7 @@ def their_steps(case: Case, state: Tensors, scale: float = 1.0) -> Iterator[Tens
         for name, parameter in module.named_parameters():
             parameter.grad = torch.from_numpy(gradients[name]).to(parameter)
         optimizer.step()
-        yield {
-            name: value.detach().cpu().numpy().copy() for name, value in module.named_parameters()
-        }
+        yield {name: to_numpy(value) for name, value in module.named_parameters()}
 
 
 def shared_gradients(case: Case) -> Iterator[Tensors]:

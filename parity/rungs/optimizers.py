@@ -17,7 +17,7 @@ from jax import lax
 from parity.optimizers import ClipSpec, OptimizerSpec, ScheduleSpec
 from parity.pair import Tensors, precision
 from parity.result import Result, result
-from parity.tolerance import compare_float32, compare_float64, measure_float32
+from parity.tolerance import compare_float64, compare_rounded, measure_rounded
 
 STEPS = 50
 
@@ -97,12 +97,12 @@ def run(specs: Sequence[OptimizerSpec] = SPECS) -> Iterator[Result]:
                 for name, values in found["float64"].items()
                 for step, value in enumerate(values, 1)
             }
-        measured = measure_float32(
-            ours["float32"], theirs["float32"], ours["float64"], theirs["float64"]
+        measured = measure_rounded(
+            ours["float32"], theirs["float32"], ours["float64"], theirs["float64"], "float32"
         )
         figures |= {f"{spec}: {name}": figure for name, figure in measured.items()}
     yield result("all", "optimizers", "float64", compare_float64(*wide))
-    yield result("all", "optimizers", "float32", compare_float32([figures]))
+    yield result("all", "optimizers", "float32", compare_rounded([figures], "float32"))
 
 
 def shared(steps: int = STEPS, seed: int = 0) -> tuple[Tensors, Tensors]:
