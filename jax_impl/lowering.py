@@ -1,8 +1,8 @@
 """How convolution and max-pooling reach the hardware: one function each.
 
 On a CPU a convolution is im2col and one matrix product: its gradients are then products too, and
-keep their speed inside `lax.scan`, where those of `lax.conv` do not. Elsewhere the vendor's
-convolution serves.
+keep their speed inside `lax.scan`, where those of `lax.conv` do not. A 3x3 convolution of many
+pixels takes fewer products by Winograd's algorithm. Elsewhere the vendor's convolution serves.
 """
 
 from functools import partial
@@ -10,6 +10,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from jax_impl import winograd
+
+WINOGRAD_TILES, WINOGRAD_CHANNELS = 512, 16
+"""Of 2x2 pixels, and of the input: with fewer the transforms cost more than they save."""
 
 
 def on_cpu() -> bool:
@@ -38,8 +43,24 @@ def conv2d(
         [n, (h + 2 padding - dilation (kh - 1) - 1) // stride + 1, the same of w and kw, o]
     """
     if on_cpu():
+        if _by_winograd(images, kernel, (stride, padding, dilation, groups)):
+            return winograd.conv3x3(images, kernel)
         return conv2d_im2col(images, kernel, stride, padding, dilation, groups)
     return conv2d_native(images, kernel, stride, padding, dilation, groups)
+
+
+def _by_winograd(images: jax.Array, kernel: jax.Array, options: tuple[int, ...]) -> bool:
+    """Whether a CPU is faster by it; float64 is for exactness, and Winograd's roundings are about
+    twice as large."""
+    n, h, w, c = images.shape
+    tiles = n * -(-h // 2) * -(-w // 2)
+    return (
+        options == (1, 1, 1, 1)
+        and kernel.shape[:2] == (3, 3)
+        and images.dtype == jnp.float32
+        and tiles >= WINOGRAD_TILES
+        and c >= WINOGRAD_CHANNELS
+    )
 
 
 def conv2d_native(
