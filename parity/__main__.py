@@ -1,4 +1,4 @@
-"""The command: `python -m parity run`, `python -m parity list`."""
+"""The command: `python -m parity run`, `python -m parity speed`, `python -m parity list`."""
 
 import dataclasses
 import importlib.util
@@ -9,16 +9,17 @@ import tyro
 from jax_impl import registry
 from jax_impl.errors import InputError
 from parity import cli
-from parity.options import RUNG_PURPOSES, ListOptions, RunOptions
+from parity.options import RUNG_PURPOSES, ListOptions, RunOptions, SpeedOptions
 from parity.recipes import chosen_model
 
 Options = (
     Annotated[RunOptions, tyro.conf.subcommand("run")]
+    | Annotated[SpeedOptions, tyro.conf.subcommand("speed")]
     | Annotated[ListOptions, tyro.conf.subcommand("list")]
 )
 
 
-def main(options: RunOptions | ListOptions) -> int:
+def main(options: RunOptions | SpeedOptions | ListOptions) -> int:
     """Returns the exit status."""
     if isinstance(options, ListOptions) and not options.table:
         print("models, with their options:")
@@ -35,6 +36,10 @@ def main(options: RunOptions | ListOptions) -> int:
 
         print(table())
         return 0
+    if isinstance(options, SpeedOptions):
+        from parity.speed import command
+
+        return command.run(options)
     for text in options.models:
         chosen_model(text)
     from parity.run import run  # here, so that a typo is told before the frameworks are loaded

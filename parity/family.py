@@ -41,7 +41,12 @@ def _row(spec: registry.Spec) -> tuple[str, ...]:
 
 
 def _mflops(spec: registry.Spec, size: int) -> str:
-    """PyTorch's count for one image's forward pass: convolutions and linear layers."""
+    return f"{forward_flops(spec, size) / 1e6:,.1f}"
+
+
+def forward_flops(spec: registry.Spec, size: int) -> int:
+    """PyTorch's count for the forward pass of one image of `size` x `size`: convolutions and
+    linear layers."""
     options = dataclasses.asdict(spec.options)
     if "image_size" in options:
         options["image_size"] = (size, size)
@@ -49,4 +54,4 @@ def _mflops(spec: registry.Spec, size: int) -> str:
         module = torch_ref.models.create_model(spec.name, **options).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             module(torch.zeros(1, 3, size, size))
-    return f"{counter.get_total_flops() / 1e6:,.1f}"
+    return counter.get_total_flops()

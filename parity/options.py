@@ -12,6 +12,8 @@ RungName = Literal[
 ]  # fmt: skip
 DataName = Literal["auto", "cifar10", "digits"]
 OptimizerName = Literal["adam", "adamw", "rmsprop", "sgd"]
+ModeName = Literal["train", "inference"]
+PrecisionName = Literal["float32", "tf32", "bf16"]
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
 
@@ -61,6 +63,9 @@ class RunOptions:
 
     steps: int = 60
     """of training in the trajectory"""
+
+    bfloat16: bool = False
+    """climb the numeric rungs also with weights and inputs in bfloat16"""
 
     full: bool = False
     """train every model for all epochs of its recipe, however long it takes"""
@@ -148,3 +153,57 @@ class ConvertOptions:
 
     overwrite: bool = False
     """replace what is at the output"""
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeedOptions:
+    """Compares the speed of the frameworks, in training and inference, each written in many ways.
+
+    Each way runs in a process of its own, all of them in turns.
+    """
+
+    workloads: tuple[str, ...] = ()
+    """what to time: MODEL@BATCH, as resnet18:stem=cifar@128; by default simple_cnn@32,
+    simple_cnn@256, resnet18@16, resnet18:stem=cifar@128, resnet50@32 and, on a GPU,
+    resnet18:stem=cifar@512 in bfloat16"""
+
+    modes: tuple[ModeName, ...] = ("train", "inference")
+    """inference always takes batches of 256"""
+
+    variants: tuple[str, ...] = ("all",)
+    """ways of writing it: all, or some of jit scan (JAX), eager channels_last fused
+    fused_channels_last compile compile_channels_last compile_freezing max_autotune (PyTorch) and,
+    on a GPU, reduce_overhead cuda_graph cuda_graph_channels_last"""
+
+    rounds: int = 10
+    """timed blocks of each variant"""
+
+    seconds: float = 1.0
+    """of a block"""
+
+    precision: PrecisionName | None = None
+    """in place of the workloads' own: float32, or bf16 where said above"""
+
+    compile_limit: float = 10.0
+    """minutes until a variant's warm-up is given up"""
+
+    notebook: bool = False
+    """also train the notebook's small CNN from start to end, with compilation"""
+
+    notebook_repeats: int = 1
+    """trainings of each variant"""
+
+    data: DataName = "auto"
+    """auto: CIFAR-10 if it is prepared or can be had, else scikit-learn's digits"""
+
+    data_dir: Path | None = None
+    """where prepared data lies; by default $PARITY_DATA_DIR or the user's cache directory"""
+
+    seed: int = 0
+    """of the initial weights and of the batches"""
+
+    out: Path | None = None
+    """directory for speed.json, speed.md and the plots; by default runs/speed-DATE-TIME"""
+
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU if both frameworks see one"""

@@ -1,0 +1,257 @@
+"""The JAX variants, of `jax_impl`'s own functions. Imports no PyTorch."""
+
+import os
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_impl import optim, registry, train
+from jax_impl.archive import Split
+from jax_impl.data import normalize
+from jax_impl.errors import InputError
+from jax_impl.models import Model, from_spec
+from parity.speed.notebook import EpochClock
+from parity.speed.runner import CHECKED, ROWS, Runner, Setup, logits_norm
+from parity.speed.workloads import Task
+from parity.weights import to_flax
+
+COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+
+_COMPILE_EVENTS: list[float] = []
+
+
+def make_jax_variant(setup: Setup) -> Runner:
+    """The variant that `setup.settings` describe: `scan` runs many steps in one call.
+
+    Raises:
+      InputError: a precision that this side does not have.
+    """
+    configure(setup)
+    kinds = {
+        ("train", False): Steps,
+        ("train", True): ScannedSteps,
+        ("inference", False): Logits,
+        ("inference", True): ScannedLogits,
+    }
+    return kinds[setup.task.mode, bool(setup.settings.get("scan"))](setup)
+
+
+def configure(setup: Setup) -> None:
+    """The device and the precision of all that follows."""
+    if setup.task.precision != "float32":
+        raise InputError(f"the JAX side has no {setup.task.precision}")
+    jax.config.update("jax_default_matmul_precision", "highest")
+    jax.config.update("jax_default_device", jax.devices(setup.device)[0])
+    jax.monitoring.register_event_duration_secs_listener(_note_compilation)
+
+
+def _note_compilation(event: str, duration_secs: float, **_: Any) -> None:
+    if event == COMPILE_EVENT:
+        _COMPILE_EVENTS.append(duration_secs)
+
+
+class _Base:
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        self.model = from_spec(registry.parse(setup.task.model))
+        self.images, self.labels = jax.device_put((setup.images, setup.labels))
+        self.variables = to_flax(setup.weights, self.model)
+        self.rows = [jnp.asarray(row) for row in setup.order]
+        self.next = 0
+
+    def row(self) -> Any:
+        self.next += 1
+        return self.rows[(self.next - 1) % ROWS]
+
+    def fit(self, steps: int) -> int:
+        return steps
+
+    def facts(self) -> dict[str, Any]:
+        stats = jax.devices(self.setup.device)[0].memory_stats() or {}
+        return {
+            "threads": _cores() if self.setup.device == "cpu" else None,
+            "compile_seconds": sum(_COMPILE_EVENTS),
+            "device_peak_bytes": stats.get("peak_bytes_in_use"),
+        }
+
+
+def _cores() -> int | None:
+    """Of this process: XLA makes as many threads."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+class Steps(_Base):
+    """`train.make_train_step`, with the batch's gathering in the same call."""
+
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        optimizer = optim.create_optimizer("adam", setup.lr)
+        train_step = train.make_train_step(self.model, optimizer)
+
+        @partial(jax.jit, donate_argnums=0)
+        def step(state, images, labels, batch):
+            return train_step(state, images[batch], labels[batch])
+
+        self.step = step
+        self.state = train.create_state(self.variables, optimizer)
+
+    def losses(self) -> Iterator[list[float]]:
+        for _ in range(CHECKED):
+            self.state, loss = self.step(self.state, self.images, self.labels, self.row())
+            yield [float(loss)]
+
+    def advance(self, steps: int) -> None:
+        loss = None
+        for _ in range(steps):
+            self.state, loss = self.step(self.state, self.images, self.labels, self.row())
+        jax.block_until_ready((self.state, loss))
+
+
+class _Scanned(_Base):
+    """Whole chunks of `self.chunk` batches in one call."""
+
+    chunk = CHECKED
+
+    def fit(self, steps: int) -> int:
+        self.chunk = max(1, min(steps, train.CHUNK))
+        fitted = round(steps / self.chunk) * self.chunk
+        self.advance(self.chunk)
+        return fitted
+
+    def chunk_order(self) -> np.ndarray:
+        start, self.next = self.next, self.next + self.chunk
+        return self.setup.order.take(range(start, self.next), axis=0, mode="wrap")
+
+    def call(self) -> Any:
+        raise NotImplementedError
+
+    def advance(self, steps: int) -> None:
+        jax.block_until_ready([self.call() for _ in range(steps // self.chunk)])
+
+
+class ScannedSteps(_Scanned):
+    """`train.make_train_epoch`'s compiled loop."""
+
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        optimizer = optim.create_optimizer("adam", setup.lr)
+        self.state = train.create_state(self.variables, optimizer)
+        self.epoch = train.make_train_epoch(self.model, optimizer, setup.task.batch_size)
+
+    def losses(self) -> Iterator[list[float]]:
+        yield self.call().tolist()
+
+    def call(self) -> np.ndarray:
+        order, losses = self.chunk_order().ravel(), np.empty(0)
+        for state, chunk in self.epoch(self.state, self.images, self.labels, order):
+            self.state, losses = state, chunk
+        return losses
+
+
+class Logits(_Base):
+    """`model.apply`, jitted, with the batch's gathering in the same call."""
+
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        self.infer = jax.jit(partial(_logits, self.model))
+
+    def call(self) -> jax.Array:
+        return self.infer(self.variables, self.images, self.row())
+
+    def losses(self) -> Iterator[list[float]]:
+        for _ in range(CHECKED):
+            yield [logits_norm(np.asarray(self.call()))]
+
+    def advance(self, steps: int) -> None:
+        jax.block_until_ready([self.call() for _ in range(steps)])
+
+
+class ScannedLogits(_Scanned):
+    """The same over many batches by `lax.map`."""
+
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        model = self.model
+
+        @jax.jit
+        def infer(variables, images, batches):
+            return jax.lax.map(lambda batch: _logits(model, variables, images, batch), batches)
+
+        self.infer = infer
+
+    def call(self) -> jax.Array:
+        return self.infer(self.variables, self.images, jnp.asarray(self.chunk_order()))
+
+    def losses(self) -> Iterator[list[float]]:
+        yield [logits_norm(logits) for logits in np.asarray(self.call())]
+
+
+def _logits(model: Model, variables: Any, images: jax.Array, batch: jax.Array) -> jax.Array:
+    dtype = jax.tree.leaves(variables.params)[0].dtype
+    return model.apply(variables, normalize(images[batch], dtype), train=False)[0]
+
+
+def step_cost(task: Task, lr: float, images: int) -> dict[str, float]:
+    """XLA's `flops` and `bytes accessed` of one jitted step of a task.
+
+    Args:
+      images: in the data set that batches are taken from.
+    """
+    model, shape = from_spec(registry.parse(task.model)), jax.ShapeDtypeStruct
+    data = shape((images, 32, 32, 3), jnp.uint8)
+    labels = shape((images,), jnp.int32)
+    batch = shape((task.batch_size,), jnp.int32)
+    if task.mode == "inference":
+        lowered = jax.jit(partial(_logits, model)).lower(model.shapes, data, batch)
+    else:
+        optimizer = optim.create_optimizer("adam", lr)
+
+        def step(state, images, labels, batch):
+            return train.update(model, optimizer, state, images[batch], labels[batch])
+
+        state = jax.eval_shape(lambda v: train.create_state(v, optimizer), model.shapes)
+        lowered = jax.jit(step, donate_argnums=0).lower(state, data, labels, batch)
+    analysis: Any = lowered.compile().cost_analysis()
+    return {"flops": float(analysis["flops"]), "bytes": float(analysis["bytes accessed"])}
+
+
+def matmul_rate(device: str, precision: str, sizes: tuple[int, ...], seconds: float) -> float:
+    """The best FLOP/s of `jnp.dot` of square matrices of these sizes."""
+    jax.config.update("jax_default_device", jax.devices(device)[0])
+    dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
+    # On a GPU the default precision of float32 products is TF32.
+    dot = jax.jit(partial(jnp.dot, precision="highest" if precision == "float32" else "default"))
+    best = 0.0
+    for size in sizes:
+        a = jnp.ones((size, size), dtype)
+        dot(a, a).block_until_ready()
+        stop = time.perf_counter() + seconds
+        while True:
+            started = time.perf_counter()
+            dot(a, a).block_until_ready()
+            ended = time.perf_counter()
+            best = max(best, 2 * size**3 / (ended - started))
+            if ended >= stop:
+                break
+    return best
+
+
+def train_notebook(setup: Setup, test: Split, orders: np.ndarray, clock: EpochClock) -> None:
+    """Trains an epoch on each of `orders` by `train.fit`, and evaluates after each."""
+    configure(setup)
+    clock.start()
+    model = from_spec(registry.parse(setup.task.model))
+    optimizer = optim.create_optimizer("adam", setup.lr)
+    train_epoch = train.make_train_epoch(model, optimizer, setup.task.batch_size)
+    state = train.create_state(to_flax(setup.weights, model), optimizer)
+    evaluate = train.make_evaluate(model)
+
+    def on_epoch(epoch: train.Epoch, state: train.TrainState) -> None:
+        clock.epoch(epoch.loss, lambda: evaluate(state.variables, test))
+
+    train.fit(train_epoch, state, Split(setup.images, setup.labels), orders, on_epoch=on_epoch)

@@ -1,0 +1,39 @@
+"""What the samples mean: medians, and bootstrap intervals around them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+SEED = 0
+
+
+class Estimate(NamedTuple):
+    """A median, and the interval that holds it with 95 % confidence."""
+
+    median: float
+    low: float
+    high: float
+
+
+def estimate(samples: Sequence[float]) -> Estimate:
+    """The median of samples [n], n >= 1, with a percentile bootstrap interval.
+
+    The resampling is seeded: the same samples give the same interval.
+    """
+    values = np.asarray(samples, np.float64)
+    drawn = np.random.default_rng(SEED).integers(0, len(values), (RESAMPLES, len(values)))
+    medians = np.median(values[drawn], axis=1)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(medians, [tail, 100 - tail])
+    return Estimate(float(np.median(values)), float(low), float(high))
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
+    """The median of ours / theirs, each of one round, with its interval.
+
+    What slows the machine down for a while slows both of a round.
+    """
+    return estimate([a / b for a, b in zip(ours, theirs, strict=True)])
