@@ -171,9 +171,10 @@ class SpeedOptions:
     """inference always takes batches of 256"""
 
     variants: tuple[str, ...] = ("all",)
-    """ways of writing it: all, or some of jit scan (JAX), eager channels_last fused
-    fused_channels_last compile compile_channels_last compile_freezing max_autotune (PyTorch) and,
-    on a GPU, reduce_overhead cuda_graph cuda_graph_channels_last"""
+    """ways of writing it: all, or some of jit scan (JAX), the same without what this project does
+    for a CPU: im2col (no Winograd, scanned) stock stock_jit (XLA's own convolution and pooling),
+    eager channels_last fused fused_channels_last compile compile_channels_last compile_freezing
+    max_autotune (PyTorch) and, on a GPU, reduce_overhead cuda_graph cuda_graph_channels_last"""
 
     rounds: int = 10
     """timed blocks of each variant"""

@@ -13,6 +13,7 @@ import numpy as np
 import jax_impl.data
 import torch_ref.data
 from jax_impl.archive import Dataset
+from jax_impl.compilation import keep_compiled
 from jax_impl.errors import InputError, one_line
 from parity import prepare, report
 from parity.checking import RUNGS, climb_all
@@ -43,6 +44,7 @@ def run(options: RunOptions) -> int:
     out = options.out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")
     report.check_new(out)
     console = Console()
+    keep_compiled()
     device = choose_device(options.device)
     pin_precision()
     results: list[Result] = []

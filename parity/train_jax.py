@@ -7,6 +7,7 @@ import jax
 
 import jax_impl.data
 from jax_impl import optim, train
+from jax_impl.compilation import keep_compiled
 from jax_impl.errors import InputError
 from jax_impl.models import from_spec
 from jax_impl.torch_loader import loader_orders
@@ -22,6 +23,7 @@ from parity.weights import to_arrays
 def main(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
     spec, recipe = chosen_model(options.model), chosen_recipe(options)
+    keep_compiled()
     device = choose_device(options.device)
     console = Console()
     choice = prepare.resolve(options.data, options.data_dir, console.line)

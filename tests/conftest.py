@@ -15,6 +15,8 @@ from parity.prepare import prepare
 RECORDS = 20
 # Several processes test at once; by default each would take most of a GPU's memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# Tests compile what they test, and leave nothing in the user's cache.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 CLASS_NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 

@@ -1,6 +1,7 @@
 """Training in both packages: steps, epochs with a partial batch, evaluation."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -215,3 +216,20 @@ def test_flaxs_initialisation_is_an_option():
     assert not np.asarray(ours["fc"]["bias"]).any()
     with pytest.raises(InputError, match="no initialisation 'keras': choose torch or flax"):
         model.init(3, "keras")
+
+
+@pytest.mark.parametrize("given", [None, "elsewhere"])
+def test_compiled_programs_are_kept(tmp_path, given):
+    code = (
+        "import jax; from jax_impl.compilation import keep_compiled; keep_compiled(); "
+        "print(jax.config.jax_compilation_cache_dir)"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    if given is not None:
+        environment["JAX_COMPILATION_CACHE_DIR"] = given
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    expected = str(tmp_path / "jax-torch-parity" / "compiled") if given is None else given
+    assert ran.stdout.strip() == expected

@@ -1,6 +1,7 @@
 """The JAX variants, of `jax_impl`'s own functions. Imports no PyTorch."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -9,8 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from jax_impl import optim, registry, train
+from jax_impl import lowering, optim, registry, train
 from jax_impl.archive import Split
 from jax_impl.data import normalize
 from jax_impl.errors import InputError
@@ -27,6 +29,9 @@ _COMPILE_EVENTS: list[float] = []
 
 def make_jax_variant(setup: Setup) -> Runner:
     """The variant that `setup.settings` describe: `scan` runs many steps in one call.
+
+    `lowering` takes a part of the fast path away: "im2col" Winograd's algorithm, "stock" all of it,
+    so that XLA's own convolution and pooling serve.
 
     Raises:
       InputError: a precision that this side does not have.
@@ -47,12 +52,22 @@ def configure(setup: Setup) -> None:
         raise InputError(f"the JAX side has no {setup.task.precision}")
     jax.config.update("jax_default_matmul_precision", "highest")
     jax.config.update("jax_default_device", jax.devices(setup.device)[0])
+    if setup.settings.get("lowering") == "im2col":
+        lowering.WINOGRAD_TILES = sys.maxsize
+    if setup.settings.get("lowering") == "stock":
+        lowering.conv2d, lowering.max_pool2d = lowering.conv2d_native, _stock_max_pool
     jax.monitoring.register_event_duration_secs_listener(_note_compilation)
 
 
 def _note_compilation(event: str, duration_secs: float, **_: Any) -> None:
     if event == COMPILE_EVENT:
         _COMPILE_EVENTS.append(duration_secs)
+
+
+def _stock_max_pool(images: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+    border = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
+    window_shape, strides = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(images, -jnp.inf, lax.max, window_shape, strides, border)
 
 
 class _Base:

@@ -79,6 +79,10 @@ _TRAIN, _INFERENCE = ("train",), ("inference",)
 VARIANTS: tuple[Variant, ...] = (
     _jax("jit"),
     _jax("scan", scan=True),
+    # What each lowering is worth.
+    _jax("im2col", scan=True, lowering="im2col"),
+    _jax("stock", scan=True, lowering="stock"),
+    _jax("stock_jit", lowering="stock"),
     _torch("eager"),
     _torch("channels_last", channels_last=True),
     _torch("fused", modes=_TRAIN, fused=True),
