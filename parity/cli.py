@@ -70,7 +70,7 @@ def _keep_interrupts(unraisable: Any) -> None:
 
 
 def _one_line(box: str) -> str:
-    """The text of tyro's boxed message: its parts, and the option it suggests if any."""
+    """The text of tyro's boxed message: its parts, and the options it suggests if any."""
     sections: list[list[str]] = [[]]
     for line in box.splitlines():
         text = line.strip("│╭╮╰╯─ ")
@@ -81,7 +81,8 @@ def _one_line(box: str) -> str:
     parts = []
     for section in filter(None, sections):
         if section[0].startswith(("Perhaps you meant", "Arguments similar")) and len(section) > 1:
-            parts.append(f"perhaps you meant {section[1].split()[0]}")
+            options = [line.split()[0] for line in section[1:] if line.startswith("-")]
+            parts.append(f"perhaps you meant {' or '.join(options[:2] or section[1].split()[:1])}")
         elif not section[0].startswith("For full helptext"):
             parts.append(" ".join(section).rstrip("."))
     return f"{'; '.join(parts) or ' '.join(box.split())} (--help lists the options)"

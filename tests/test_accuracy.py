@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import torch_ref.data
 from jax_impl import data, optim
@@ -132,10 +133,13 @@ def test_another_learning_rate_fails(few, pair, monkeypatch):
 
 
 def test_other_weights_fail(few, pair, monkeypatch):
-    """PyTorch starting from its own weights instead of the shared ones."""
-    monkeypatch.setattr(
-        accuracy, "to_torch", lambda variables, model: pair.make_torch().state_dict()
-    )
+    """PyTorch starting from weights of its own, half as large, instead of the shared ones."""
+
+    def others(variables, model):
+        torch.manual_seed(1)
+        return {name: value / 2 for name, value in pair.make_torch().state_dict().items()}
+
+    monkeypatch.setattr(accuracy, "to_torch", others)
     assert not all(found.passed for found in trained(few, pair).results)
 
 

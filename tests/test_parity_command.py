@@ -63,7 +63,7 @@ def test_a_failed_rung_exits_with_1(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("run", "--modles", "simple_cnn"), "perhaps you meant --models"),
+        (("run", "--modles", "simple_cnn"), "perhaps you meant --modes or --models"),
         (("run", "--models", "resnet19"), "resnet19"),
         (("run", "--rungs", "forwards"), "forwards"),
         (("run", "--seed", "one"), "one"),
