@@ -4,9 +4,10 @@
 
 Nothing but the seed is shared. The small CNN on CIFAR-10 by the notebook's recipe: the losses of
 the first steps in float64, then whole trainings in float32 from each seed, with the steps' first
-losses, epoch losses and test accuracies, and for the first seed also JAX once more from weights
-moved by one rounding: what training itself makes of a rounding; and the seconds that the draws take
-on one core. Writes replay.json and replay.md beside this file.
+losses, epoch losses and test accuracies; what training itself makes of a rounding, by JAX against
+JAX from weights moved by one: the first losses `REPLICAS` times for each seed, the epoch losses
+once for the first seed; and the seconds that the draws take on one core. Writes replay.json and
+replay.md beside this file.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from parity.files import to_json, write_whole
 
 HERE = Path(__file__).resolve().parent
 FIRST = 20
+REPLICAS = 20
 MOVED = "JAX, weights moved by one rounding"
 BARS = {
     "float64 losses": 1e-10,
@@ -82,8 +84,8 @@ def main(options: Options) -> int:
     again = train_jax(pair, ours, theirs, options.seeds[0], device, moved=True)
     again |= {"seed": options.seeds[0], "framework": MOVED}
     figures = {"float64 losses": wide.measured, **summarise(runs), **timings}
-    own = {key: furthest(again, runs[0], key) for key in ("first", "losses")}
-    figures |= {"JAX's own first losses": own["first"], "JAX's own epoch losses": own["losses"]}
+    figures["JAX's own first losses"] = max(own_first(pair, ours, seed) for seed in options.seeds)
+    figures["JAX's own epoch losses"] = furthest(again, runs[0], "losses")
     runs.append(again)
     passed = all(figures[name] <= bar for name, bar in BARS.items())
     environment = describe(device)
@@ -124,9 +126,6 @@ def train_jax(
 
     With `moved`, every initial weight is moved by at most one rounding of float32.
     """
-    import jax
-    import numpy as np
-
     from jax_impl import optim, train
     from jax_impl.torch_loader import loader_orders
     from jax_impl.torch_rng import Generator
@@ -137,13 +136,7 @@ def train_jax(
     train_epoch = train.make_train_epoch(pair.model, optimizer, recipe.batch_size)
     variables = pair.model.init(generator)
     if moved:
-        rng = np.random.default_rng(seed)
-
-        def move(leaf: Any) -> Any:
-            factor = 1 + 2.0**-23 * rng.uniform(-1, 1, leaf.shape)
-            return (np.asarray(leaf) * factor).astype(np.float32)
-
-        variables = jax.tree.map(move, variables)
+        variables = moved_by_a_rounding(variables, seed)
     state = train.create_state(variables, optimizer)
     first: list[float] = []
 
@@ -161,6 +154,49 @@ def train_jax(
         "losses": [epoch.loss for epoch in epochs],
         "accuracy": train.make_evaluate(pair.model)(state.variables, ours.test),
     }
+
+
+def own_first(pair: Any, ours: Any, seed: int) -> float:
+    """The largest relative difference of the first losses between JAX and JAX from weights moved
+    by one rounding."""
+    import jax
+    import numpy as np
+
+    from jax_impl import optim, train
+    from jax_impl.torch_loader import loader_orders
+    from jax_impl.torch_rng import Generator
+
+    recipe, generator = pair.recipe, Generator(seed)
+    optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
+    train_epoch = train.make_train_epoch(pair.model, optimizer, recipe.batch_size)
+    variables = pair.model.init(generator)
+    order = next(iter(loader_orders(len(ours.train.labels), generator)))
+    order = order[: FIRST * recipe.batch_size]
+    images, labels = jax.device_put((ours.train.images, ours.train.labels))
+
+    def losses(variables: Any) -> Any:
+        state = train.create_state(variables, optimizer)
+        return np.concatenate([found for _, found in train_epoch(state, images, labels, order)])
+
+    reference = losses(variables)
+    return max(
+        float((abs(losses(moved_by_a_rounding(variables, k)) - reference) / reference).max())
+        for k in range(REPLICAS)
+    )
+
+
+def moved_by_a_rounding(variables: Any, seed: int) -> Any:
+    """Every weight by at most one rounding of float32."""
+    import jax
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+
+    def move(leaf: Any) -> Any:
+        factor = 1 + 2.0**-23 * rng.uniform(-1, 1, leaf.shape)
+        return (np.asarray(leaf) * factor).astype(np.float32)
+
+    return jax.tree.map(move, variables)
 
 
 def train_torch(pair: Any, ours: Any, theirs: Any, seed: int, device: str) -> dict[str, Any]:
