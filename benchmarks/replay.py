@@ -129,6 +129,7 @@ def train_jax(
     from jax_impl import optim, train
     from jax_impl.torch_loader import loader_orders
     from jax_impl.torch_rng import Generator
+    from parity.rounding import moved_tree
 
     del theirs, device
     recipe, generator = pair.recipe, Generator(seed)
@@ -136,7 +137,7 @@ def train_jax(
     train_epoch = train.make_train_epoch(pair.model, optimizer, recipe.batch_size)
     variables = pair.model.init(generator)
     if moved:
-        variables = moved_by_a_rounding(variables, seed)
+        variables = moved_tree(variables, seed)
     state = train.create_state(variables, optimizer)
     first: list[float] = []
 
@@ -165,6 +166,7 @@ def own_first(pair: Any, ours: Any, seed: int) -> float:
     from jax_impl import optim, train
     from jax_impl.torch_loader import loader_orders
     from jax_impl.torch_rng import Generator
+    from parity.rounding import moved_tree
 
     recipe, generator = pair.recipe, Generator(seed)
     optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
@@ -180,23 +182,9 @@ def own_first(pair: Any, ours: Any, seed: int) -> float:
 
     reference = losses(variables)
     return max(
-        float((abs(losses(moved_by_a_rounding(variables, k)) - reference) / reference).max())
+        float((abs(losses(moved_tree(variables, k)) - reference) / reference).max())
         for k in range(REPLICAS)
     )
-
-
-def moved_by_a_rounding(variables: Any, seed: int) -> Any:
-    """Every weight by at most one rounding of float32."""
-    import jax
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-
-    def move(leaf: Any) -> Any:
-        factor = 1 + 2.0**-23 * rng.uniform(-1, 1, leaf.shape)
-        return (np.asarray(leaf) * factor).astype(np.float32)
-
-    return jax.tree.map(move, variables)
 
 
 def train_torch(pair: Any, ours: Any, theirs: Any, seed: int, device: str) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """JSON that every reader takes, and files that appear complete or not at all."""
 
+import contextlib
 import json
 import math
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,29 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
+def whole_directory(directory: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `directory` at the end, and is removed if that is not reached.
+
+    Args:
+      directory: does not exist, or is empty.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            yield staging
+            os.chmod(staging, 0o755)  # mkdtemp makes it private
+            staging.rename(directory)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

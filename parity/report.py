@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ import rich.box
 import rich.table
 
 from jax_impl.errors import InputError
-from parity import files
+from parity import files, markdown
 from parity.comparison import Row
 from parity.console import Console
 from parity.page import to_html
@@ -88,19 +85,10 @@ def write(report: Report, directory: Path) -> None:
       InputError: it exists, or cannot be written.
     """
     check_new(directory)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
-            (staging / "report.json").write_text(to_json(report))
-            (staging / "report.md").write_text(to_markdown(report))
-            (staging / "report.html").write_text(to_html(json.loads(to_json(report))))
-            os.chmod(staging, 0o755)  # mkdtemp makes it private
-            staging.rename(directory)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise files.cannot_write(directory, error) from error
+    with files.whole_directory(directory) as staging:
+        (staging / "report.json").write_text(to_json(report))
+        (staging / "report.md").write_text(to_markdown(report))
+        (staging / "report.html").write_text(to_html(json.loads(to_json(report))))
 
 
 def check_new(directory: Path) -> None:
@@ -142,22 +130,17 @@ def _mutants() -> list[dict[str, Any]] | None:
 
 def to_markdown(report: Report) -> str:
     """The same as Markdown, with every detail."""
-    environment = report.environment
-    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     lines = [
         "# Parity report",
         "",
         f"**{report.verdict}**",
         "",
-        f"- command: `{environment['command']}`",
-        f"- commit: {environment['commit']}",
-        f"- data: {report.data['reason'].removeprefix('data: ')}",
-        f"- device: {environment['device']}; {environment['cpu']}, {environment['cores']} cores",
-        f"- precision: {environment['precision']}",
-        f"- Python {environment['python']}, {packages}",
+        *markdown.heading(report.environment, report.data),
         "",
-        *_markdown(
-            (*RESULT_COLUMNS, "detail"), [(*_result_cells(r), r.detail) for r in report.results]
+        *markdown.table(
+            (*RESULT_COLUMNS, "detail"),
+            [(*_result_cells(r), r.detail) for r in report.results],
+            NUMBERS,
         ),
     ]
     why = [
@@ -169,9 +152,8 @@ def to_markdown(report: Report) -> str:
         lines += ["", "## Diagnosis", "", *why]
     if report.comparison:
         lines += ["", "## Conventional CNN against ResNet", ""]
-        lines += _markdown(
-            COMPARISON_COLUMNS, [_comparison_cells(row) for row in report.comparison]
-        )
+        rows = [_comparison_cells(row) for row in report.comparison]
+        lines += markdown.table(COMPARISON_COLUMNS, rows, NUMBERS)
         lines += ["", COMPARISON_NOTE]
     return "\n".join(lines) + "\n"
 
@@ -206,10 +188,3 @@ def _comparison_cells(row: Row) -> tuple[str, ...]:
         " ".join(f"{loss:.3f}" for loss in row.losses),
         f"{100 * row.accuracy:.2f} %",
     )
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [columns, ["---:" if column in NUMBERS else "---" for column in columns], *rows]
-    return [
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
-    ]

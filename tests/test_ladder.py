@@ -66,6 +66,18 @@ def test_a_fault_in_bfloat16_alone_is_found():
     assert "bfloat16 noise of JAX" in found[-1].diagnosis.text
 
 
+def test_a_wrong_gradient_by_the_inputs_alone_is_found():
+    pair = pairs.mlp()
+
+    def faulty(variables, x):
+        return pair.jax_apply(variables, x + 1e-9 * (x - jax.lax.stop_gradient(x)))
+
+    wrong = dataclasses.replace(pair, jax_apply=faulty)
+    found = list(climb_all(wrong, ["forward", "gradients"], jit=False))
+    assert [r.passed for r in found] == [True, True, False, True]
+    assert "the inputs" in found[2].detail
+
+
 def test_every_module_is_compared_in_order(batches):
     pair = create_pair("resnet18:width=4")
     wide, _ = ladder.climb("forward", pair, shared_weights(pair, 0), batches[:1], jit=False)

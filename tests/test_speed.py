@@ -82,6 +82,7 @@ def test_the_best_is_of_the_right_loss_and_the_ratios_are_its_own():
         (
             timing("JAX", "jit", [30.0, 40.0, 50.0]),
             timing("JAX", "scan", [900.0] * 3, status="wrong loss: all"),
+            timing("JAX", "stock", [800.0] * 3, ablation=True),
             timing("PyTorch", "eager", [10.0, 20.0, 30.0]),
             timing("PyTorch", "fused", [15.0, 25.0, 35.0]),
         ),

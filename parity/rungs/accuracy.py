@@ -12,8 +12,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from torch import nn
@@ -26,6 +24,7 @@ from parity.console import Console
 from parity.pair import ModelPair, precision
 from parity.recipes import Recipe
 from parity.result import Comparison, Result, result
+from parity.rounding import moved_tree
 from parity.weights import to_torch
 from torch_ref.data import CIFAR10, Digits, make_loader
 
@@ -129,7 +128,7 @@ def run(
         second = _shown(run_torch, f"{pair.name} in PyTorch", variables, plan, console)
         runs = [first]
         for number in range(1, plan.replicas + 1):
-            moved = perturbed(variables, number)
+            moved = moved_tree(variables, number)
             name = f"{pair.name} in JAX, replica {number} of {plan.replicas}"
             with console.bar(name, plan.steps) as advance:
                 runs.append(run_jax(moved, plan.orders, _silent, advance))
@@ -142,19 +141,6 @@ def run(
         comparisons = _fixed(first, second, plan, images)
     results = [result(pair.name, "accuracy", "float32", comparison) for comparison in comparisons]
     return Outcome(results, [first, second], plan)
-
-
-def perturbed(variables: Variables, seed: int) -> Variables:
-    """`variables` with every float32 number moved by at most one rounding."""
-    rng = np.random.default_rng(seed)
-    eps = np.finfo(np.float32).eps
-
-    def move(leaf):
-        if leaf.dtype != jnp.float32:
-            return leaf
-        return jnp.asarray(np.asarray(leaf) * (1 + eps * rng.uniform(-1, 1, leaf.shape)), "float32")
-
-    return jax.tree.map(move, variables)
 
 
 def _plan(recipe: Recipe, size: int, seed: int, affordable: int | None, replicas: int) -> Plan:

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 
 from parity.pair import Batch, Case, Pair, Tensors, precision
 from parity.result import Comparison, Result, StepError, result
+from parity.rounding import moved, moved_tree
 from parity.tolerance import NOISE_MULTIPLE, relative_error
 
 STEPS = 60
@@ -102,7 +102,7 @@ def _side_by_side(
     """`seed` is of the second runs."""
     ours, theirs = jax_run(case, state, stepper), torch_run(case, state)
     our_second, their_second = jax_run(case, state, stepper, seed), torch_run(case, state, seed)
-    reorder = _order_matters_not(case, state, batches[0])
+    reorder = _same_in_any_order(case, state, batches[0])
     points, losses, diverged = [], [], False
     for step in range(1, steps + 1):
         batch = batches[(step - 1) % len(batches)]
@@ -159,7 +159,7 @@ def jax_run(case: Case, state: Tensors, stepper: Any, seed: int | None = None) -
     with precision(case.dtype):
         variables = case.variables(state)
         if seed is not None:
-            variables = _moved(variables, seed)
+            variables = moved_tree(variables, seed)
         held = [start(variables)]
         forward = case.compiled(lambda variables, inputs: case.apply(variables, inputs, False)[0])
 
@@ -184,8 +184,8 @@ def torch_run(case: Case, state: Tensors, seed: int | None = None) -> Run:
     if seed is not None:
         for value in module.state_dict().values():
             if value.is_floating_point():
-                moved = _moved_array(value.cpu().numpy(), np.random.default_rng(seed))
-                value.copy_(torch.from_numpy(moved))
+                again = moved(value.cpu().numpy(), np.random.default_rng(seed))
+                value.copy_(torch.from_numpy(again))
     optimizer = case.pair.optimizer.torch(module.parameters())
 
     def advance(batch: Batch) -> float:
@@ -207,29 +207,12 @@ def torch_run(case: Case, state: Tensors, seed: int | None = None) -> Run:
     return Run(advance, look, logits)
 
 
-def _moved(variables: Any, seed: int) -> Any:
-    """Every float moved by at most one rounding."""
-    rng = np.random.default_rng(seed)
-
-    def move(leaf: Any) -> Any:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf
-        return jnp.asarray(_moved_array(np.asarray(leaf), rng))
-
-    return jax.tree.map(move, variables)
-
-
-def _moved_array(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    eps = float(np.finfo(value.dtype).eps)
-    return (value * (1 + eps * rng.uniform(-1, 1, value.shape))).astype(value.dtype)
-
-
 def _reordered(batch: Batch, seed: tuple[int, ...]) -> Batch:
     order = np.random.default_rng(seed).permutation(len(batch.images))
     return Batch(batch.images[order], batch.labels[order])
 
 
-def _order_matters_not(case: Case, state: Tensors, batch: Batch) -> bool:
+def _same_in_any_order(case: Case, state: Tensors, batch: Batch) -> bool:
     """Whether PyTorch's loss is a mean of the examples', and not one of their order."""
     module = case.torch_model(state)
     losses = []

@@ -1,5 +1,6 @@
 """The JAX variants, of `jax_impl`'s own functions. Imports no PyTorch."""
 
+import abc
 import os
 import sys
 import time
@@ -127,7 +128,7 @@ class Steps(_Base):
         jax.block_until_ready((self.state, loss))
 
 
-class _Scanned(_Base):
+class _Scanned(_Base, abc.ABC):
     """Whole chunks of `self.chunk` batches in one call."""
 
     chunk = CHECKED
@@ -142,8 +143,9 @@ class _Scanned(_Base):
         start, self.next = self.next, self.next + self.chunk
         return self.setup.order.take(range(start, self.next), axis=0, mode="wrap")
 
+    @abc.abstractmethod
     def call(self) -> Any:
-        raise NotImplementedError
+        """The next chunk."""
 
     def advance(self, steps: int) -> None:
         jax.block_until_ready([self.call() for _ in range(steps // self.chunk)])

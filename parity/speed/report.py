@@ -1,9 +1,6 @@
 """A run as tables on the terminal, as speed.json, speed.md and plots."""
 
 import dataclasses
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,7 @@ import rich.box
 import rich.table
 
 from jax_impl.errors import InputError
-from parity import files
+from parity import files, markdown
 from parity.console import Console
 from parity.speed import plots
 from parity.speed.results import (
@@ -56,19 +53,10 @@ def write(report: SpeedReport, directory: Path) -> None:
       InputError: it holds something, or cannot be written.
     """
     check_free(directory)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
-            (staging / JSON).write_text(files.to_json(content(report), indent=2) + "\n")
-            (staging / MARKDOWN).write_text(to_markdown(report))
-            plots.write(report, staging)
-            os.chmod(staging, 0o755)  # mkdtemp makes it private
-            staging.rename(directory)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise files.cannot_write(directory, error) from error
+    with files.whole_directory(directory) as staging:
+        (staging / JSON).write_text(files.to_json(content(report), indent=2) + "\n")
+        (staging / MARKDOWN).write_text(to_markdown(report))
+        plots.write(report, staging)
 
 
 def content(report: SpeedReport) -> dict[str, Any]:
@@ -163,7 +151,7 @@ def throughput_table(report: SpeedReport) -> Table:
                     timing.name,
                     f"{found.median:,.0f}",
                     f"{found.low:,.0f} to {found.high:,.0f}",
-                    f"{1e3 * step_seconds(timing):.3g}",
+                    _milliseconds(step_seconds(timing)),
                     _number(timing.first_seconds),
                     _mebi(timing.peak_bytes),
                 )
@@ -215,7 +203,7 @@ def cost_table(report: SpeedReport) -> Table:
                     _number(timing.build_seconds),
                     _number(timing.first_seconds),
                     _number(timing.compile_seconds),
-                    f"{1e3 * step_seconds(timing):.3g}",
+                    _milliseconds(step_seconds(timing)),
                     f"{epoch_seconds(timing, 1):.1f}",
                     f"{epoch_seconds(timing, 100):.1f}",
                     _mebi(timing.peak_bytes),
@@ -250,8 +238,8 @@ def roofline_table(report: SpeedReport) -> Table:
                 f"{work.xla_bytes / 1e6:.3g}",
                 f"{ceilings.flops / 1e9:,.0f}",
                 f"{ceilings.bytes / 1e9:,.1f}",
-                f"{1e3 * floor.overlapped:.3g}",
-                f"{1e3 * floor.added:.3g}",
+                _milliseconds(floor.overlapped),
+                _milliseconds(floor.added),
                 *("" if share is None else f"{100 * share:.0f} %" for share in near),
             )
         )
@@ -275,6 +263,12 @@ def notebook_table(report: SpeedReport) -> Table:
     return columns, rows
 
 
+def _milliseconds(seconds: float) -> str:
+    """Three digits, without an exponent."""
+    value = 1e3 * seconds
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
@@ -286,19 +280,13 @@ def _mebi(value: int | None) -> str:
 def to_markdown(report: SpeedReport) -> str:
     """The same as Markdown, with what was not timed and why."""
     environment, options = report.environment, report.options
-    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     during = report.busy_during
     lines = [
         "# Speed, JAX against PyTorch",
         "",
         f"**{verdict(report)}**",
         "",
-        f"- command: `{environment['command']}`",
-        f"- commit: {environment['commit']}",
-        f"- data: {report.data['reason'].removeprefix('data: ')}",
-        f"- device: {environment['device']}; {environment['cpu']}, {environment['cores']} cores",
-        f"- precision: {environment['precision']}",
-        f"- Python {environment['python']}, {packages}",
+        *markdown.heading(environment, report.data),
         f"- other work on the machine: {report.busy_before:.2f} cores before the start, "
         f"{'unknown' if during is None else f'{during:.2f} cores'} while blocks were timed",
         f"- {options['rounds']} rounds of blocks of about {options['seconds']:g} s, one process "
@@ -363,5 +351,4 @@ def to_markdown(report: SpeedReport) -> str:
 
 def _markdown(table: Table) -> list[str]:
     columns, rows = table
-    rule = ["---" if column in WORDS else "---:" for column in columns]
-    return [f"| {' | '.join(line)} |" for line in (columns, rule, *rows)]
+    return markdown.table(columns, rows, set(columns) - WORDS)

@@ -36,8 +36,12 @@ class TaskResult:
 
     def best(self, framework: FrameworkName) -> Timing | None:
         """The framework's variant of the highest median throughput, among those that computed the
-        right loss; None if there is none."""
-        found = [t for t in self.timings if t.framework == framework and t.good and t.blocks]
+        right loss and are no ablation; None if there is none."""
+        found = [
+            t
+            for t in self.timings
+            if t.framework == framework and t.good and t.blocks and not t.ablation
+        ]
         return max(found, key=lambda t: throughput(t).median, default=None)
 
     def ratio(self, variant: str | None = None) -> Estimate | None:
@@ -94,7 +98,9 @@ class SpeedReport:
                 tried = [
                     t
                     for t in result.timings
-                    if t.framework == framework and not t.status.startswith("not available")
+                    if t.framework == framework
+                    and not t.ablation
+                    and not t.status.startswith("not available")
                 ]
                 if tried and result.best(framework) is None:
                     found.append(f"{result.task} in {framework}")

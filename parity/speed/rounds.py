@@ -34,13 +34,15 @@ class Timing:
 
     `status` is "ok", "not available: why", "failed: why" or "wrong loss: how far". `first_seconds`
     is that of the first call, of `first_steps` steps, with compilation; `compile_seconds` is the
-    compiler's own count of it. `warm_up` has the seconds of a step in each warm-up block.
+    compiler's own count of it. `ablation` is the variant's. `warm_up` has the seconds of a step in
+    each warm-up block.
     """
 
     task: Task
     framework: str
     variant: str
     status: str = "ok"
+    ablation: bool = False
     import_seconds: float | None = None
     build_seconds: float | None = None
     first_seconds: float | None = None
@@ -94,7 +96,7 @@ def time_task(
       tell: gets a line of progress.
       check: says of a variant's losses how they are wrong, or None.
     """
-    timings = {str(v): Timing(task, v.framework, v.name) for v in variants}
+    timings = {str(v): Timing(task, v.framework, v.name, ablation=v.ablation) for v in variants}
     steps: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}

@@ -25,6 +25,8 @@ class Variant:
       settings: what its maker reads.
       precisions: those it can compute in, and for the others why it cannot.
       notebook: it can train the notebook from start to end, whose last batch is smaller.
+      ablation: it lacks a part of what its framework's others have, to show what that is worth,
+        and is no candidate for the framework's best.
     """
 
     framework: FrameworkName
@@ -36,6 +38,7 @@ class Variant:
     precisions: tuple[PrecisionName, ...] = ("float32", "tf32", "bf16")
     other_precisions: str = ""
     notebook: bool = True
+    ablation: bool = False
 
     def __str__(self) -> str:
         return f"{self.framework} {self.name}"
@@ -57,6 +60,7 @@ def _jax(name: str, **settings: Any) -> Variant:
         name,
         JAX_MAKER,
         settings,
+        ablation="lowering" in settings,
         precisions=("float32",),
         other_precisions="the JAX side trains in float32",
     )

@@ -1,0 +1,26 @@
+"""Weights moved by one rounding: what a computation makes of them is its own response to rounding,
+which no two implementations that round differently can stay below."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def moved(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each number of a float array times 1 + eps u, u uniform in [-1, 1), eps of its dtype."""
+    eps = float(np.finfo(value.dtype).eps)
+    return (value * (1 + eps * rng.uniform(-1, 1, value.shape))).astype(value.dtype)
+
+
+def moved_tree(variables: Any, seed: int) -> Any:
+    """A tree of JAX arrays with every float `moved`; integers stay."""
+    rng = np.random.default_rng(seed)
+
+    def move(leaf: Any) -> Any:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        return jnp.asarray(moved(np.asarray(leaf), rng))
+
+    return jax.tree.map(move, variables)
