@@ -297,9 +297,9 @@ class Case:
 
     def torch_model(self, state: Mapping[str, np.ndarray]) -> nn.Module:
         """The twin with these weights, in train mode, in the case's precision."""
-        module = self.pair.make_torch()
+        module = self.pair.make_torch().to(self.device, getattr(torch, self.dtype))
         module.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.items()})
-        return module.to(self.device, getattr(torch, self.dtype)).train()
+        return module.train()
 
     def torch_batch(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs as the PyTorch model is called with them, and labels."""

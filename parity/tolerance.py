@@ -9,7 +9,8 @@ variance): so it may also be no more than `NOISE_MULTIPLE` times the noise of th
 In float64 both sides compute the same real numbers, and a difference of formula is far above the
 rounding: the comparison is an exact gate of 1e-12. Where a tensor is ill-conditioned, its float32
 noise says by how much it amplifies rounding, and so how much of float64's, 2**-29 of that, it must
-show.
+show. A tensor that is compared in float64 alone is measured there, by weights moved by one
+rounding.
 """
 
 from collections.abc import Mapping, Sequence
