@@ -5,6 +5,7 @@ Each draws its initial values from `rng` in the order in which `torch.nn` draws 
 """
 
 import math
+from typing import Any
 
 import flax.nnx as nnx
 import jax
@@ -102,14 +103,15 @@ class BatchNorm2d(nnx.Module):
                     f"batch normalisation in training needs more than one value a channel, and "
                     f"input {x.shape} has one: use a larger batch or larger images"
                 )
-            batch_mean = x.mean((0, 1, 2))
-            batch_var = jnp.square(x - batch_mean).mean((0, 1, 2))
+            scale, bias = self.scale[...], self.bias[...]
+            normalised: Any = lowering.batch_norm(x, scale, bias, self.eps)
+            y, batch_mean, batch_var = normalised
             unbiased = batch_var * (count / (count - 1))
             moved = (1 - self.momentum) * mean + self.momentum * batch_mean
             spread = (1 - self.momentum) * var + self.momentum * unbiased
             self.mean[...], self.var[...] = moved.astype(mean.dtype), spread.astype(var.dtype)
             self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1
-            mean, var = batch_mean, batch_var
+            return y.astype(given)
         x = (x - mean) * (jax.lax.rsqrt(var + self.eps) * self.scale[...]) + self.bias[...]
         return x.astype(given)
 

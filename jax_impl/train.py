@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from jax_impl import lowering
 from jax_impl.archive import Split
 from jax_impl.data import normalize
 from jax_impl.errors import InputError
@@ -110,7 +111,8 @@ def update(
 
 def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Callable:
     """The jitted `(state, images, labels) -> (state, loss)` of `update`; it consumes `state`."""
-    return jax.jit(partial(update, model, optimizer), donate_argnums=0)
+    options = lowering.compiler_options()
+    return jax.jit(partial(update, model, optimizer), donate_argnums=0, compiler_options=options)
 
 
 TrainEpoch = Callable[..., Iterator[tuple[TrainState, np.ndarray]]]
@@ -133,7 +135,7 @@ def make_train_epoch(
         raise InputError(f"the batch size is {batch_size}: give 1 or more")
     train_step = make_train_step(model, optimizer)
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, compiler_options=lowering.compiler_options())
     def run(state: TrainState, images, labels, batches, start, stop):
         # The bounds are traced: one compilation serves chunks of every length.
         def body(index, carry):

@@ -156,3 +156,22 @@ def test_a_channel_with_one_value_cannot_be_normalised():
 def test_an_unknown_model_is_named():
     with pytest.raises(InputError, match="resnet19.*resnet18"):
         create_model("resnet19")
+
+
+def test_batch_norm_has_the_gradient_of_its_formula():
+    """By autodiff of the definition in float64, the gradients of both statistics included."""
+    rng = np.random.default_rng(0)
+
+    def definition(x, scale, bias):
+        mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        return (x - mean) / jnp.sqrt(var + 1e-3) * scale + bias, mean, var
+
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.standard_normal((3, 4, 5, 6)) * 2 + 1)
+        scale, bias, mean, var = (jnp.asarray(rng.standard_normal(6)) for _ in range(4))
+        upstream = jnp.asarray(rng.standard_normal(x.shape)), mean, var
+        ours, pull = jax.vjp(lambda *a: lowering.batch_norm(*a, 1e-3), x, scale, bias)
+        theirs, expected = jax.vjp(definition, x, scale, bias)
+        found = [*ours, *pull(upstream)]
+        for value, reference in zip(found, [*theirs, *expected(upstream)], strict=True):
+            np.testing.assert_allclose(value, reference, rtol=1e-12, atol=1e-13)

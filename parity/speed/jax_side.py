@@ -109,7 +109,7 @@ class Steps(_Base):
         optimizer = optim.create_optimizer("adam", setup.lr)
         train_step = train.make_train_step(self.model, optimizer)
 
-        @partial(jax.jit, donate_argnums=0)
+        @partial(jax.jit, donate_argnums=0, compiler_options=lowering.compiler_options())
         def step(state, images, labels, batch):
             return train_step(state, images[batch], labels[batch])
 
