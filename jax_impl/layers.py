@@ -1,7 +1,7 @@
 """Layers with PyTorch's semantics on NHWC arrays, as Flax NNX modules.
 
 Each draws its initial values from `rng` in the order in which `torch.nn` draws them; without an
-`rng` they are zeros. Kernels are HWIO and (in, out).
+`rng` they are zeros. Kernels are HWIO and (in, out). Products are made in the inputs' dtype.
 """
 
 import math
@@ -44,10 +44,9 @@ class Conv2d(nnx.Module):
         self.bias = nnx.Param(_uniform(rng, (out_channels,), bound)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = lowering.conv2d(
-            x, self.kernel[...], self.stride, self.padding, self.dilation, self.groups
-        )
-        return x if self.bias is None else x + self.bias[...]
+        kernel = self.kernel[...].astype(x.dtype)
+        x = lowering.conv2d(x, kernel, self.stride, self.padding, self.dilation, self.groups)
+        return x if self.bias is None else x + self.bias[...].astype(x.dtype)
 
 
 class Linear(nnx.Module):
@@ -75,7 +74,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(_uniform(rng, (out_features,), bound))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x @ self.kernel[...] + self.bias[...]
+        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
 
 
 class BatchNorm2d(nnx.Module):

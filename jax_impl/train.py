@@ -78,9 +78,14 @@ def loss_and_stats(
     images: jax.Array,
     labels: jax.Array,
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """The batch's mean loss in train mode, and the updated running statistics."""
+    """The batch's mean loss in train mode, in the parameters' dtype, and the updated running
+    statistics."""
     logits, batch_stats = model.apply(Variables(params, batch_stats), images, train=True)
-    return cross_entropy(logits, labels).mean(), batch_stats
+    return cross_entropy(logits.astype(_dtype(params)), labels).mean(), batch_stats
+
+
+def _dtype(params: dict[str, Any]) -> Any:
+    return jax.tree.leaves(params)[0].dtype
 
 
 def update(
@@ -89,17 +94,20 @@ def update(
     state: TrainState,
     images: jax.Array,
     labels: jax.Array,
+    dtype: Any = None,
 ) -> tuple[TrainState, jax.Array]:
     """One step, not jitted: what `make_train_step` and `make_train_epoch` compile.
 
     Args:
-        images: uint8 [n, h, w, 3]; normalised here, to the parameters' dtype.
+        images: uint8 [n, h, w, 3]; normalised here.
         labels: int [n].
+        dtype: to compute in, by default the parameters'. With bfloat16 and parameters in float32
+            these, their gradients, the statistics and the loss stay in float32.
 
     Returns:
         the new state and the batch's mean loss before the step.
     """
-    dtype = jax.tree.leaves(state.params)[0].dtype
+    dtype = dtype or _dtype(state.params)
     gradient = jax.value_and_grad(loss_and_stats, has_aux=True)
     (loss, batch_stats), gradients = gradient(
         state.params, model, state.batch_stats, normalize(images, dtype), labels
@@ -109,43 +117,48 @@ def update(
     return TrainState(state.step + 1, params, batch_stats, opt_state), loss
 
 
-def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Callable:
+def make_train_step(
+    model: Model, optimizer: optax.GradientTransformation, dtype: Any = None
+) -> Callable:
     """The jitted `(state, images, labels) -> (state, loss)` of `update`; it consumes `state`."""
-    options = lowering.compiler_options()
-    return jax.jit(partial(update, model, optimizer), donate_argnums=0, compiler_options=options)
+    step, options = partial(update, model, optimizer, dtype=dtype), lowering.compiler_options()
+    return jax.jit(step, donate_argnums=0, compiler_options=options)
 
 
 TrainEpoch = Callable[..., Iterator[tuple[TrainState, np.ndarray]]]
 
 
 def make_train_epoch(
-    model: Model, optimizer: optax.GradientTransformation, batch_size: int
+    model: Model, optimizer: optax.GradientTransformation, batch_size: int, dtype: Any = None
 ) -> TrainEpoch:
     """An epoch as `(state, images, labels, order) -> iterator of (state, losses)`.
 
     `images` (uint8) and `labels` are whole splits; `order` [m] holds the indices to train on, in
     batches of `batch_size` and at the end one smaller batch, as PyTorch's `DataLoader` has it.
     After every `CHUNK` steps it yields the state and the losses (float [steps]) of those steps.
-    It consumes `state`, and each state that it has yielded when it goes on.
+    It consumes `state`, and each state that it has yielded when it goes on. `dtype` is `update`'s.
 
     Raises:
         InputError: a batch of fewer than one image, or (by the epoch) an order without images.
     """
     if batch_size < 1:
         raise InputError(f"the batch size is {batch_size}: give 1 or more")
-    train_step = make_train_step(model, optimizer)
+    train_step = make_train_step(model, optimizer, dtype)
+    # On a CPU one compilation serves chunks of every length. A GPU asks the host after each step
+    # whether it was the last one, unless the length is known.
+    known = () if lowering.on_cpu() else ("length",)
+    options = lowering.compiler_options()
 
-    @partial(jax.jit, donate_argnums=0, compiler_options=lowering.compiler_options())
-    def run(state: TrainState, images, labels, batches, start, stop):
-        # The bounds are traced: one compilation serves chunks of every length.
+    @partial(jax.jit, donate_argnums=0, static_argnames=known, compiler_options=options)
+    def run(state: TrainState, images, labels, batches, start, length):
         def body(index, carry):
             state, losses = carry
-            batch = batches[index]
-            state, loss = update(model, optimizer, state, images[batch], labels[batch])
-            return state, losses.at[index - start].set(loss)
+            batch = batches[start + index]
+            state, loss = update(model, optimizer, state, images[batch], labels[batch], dtype)
+            return state, losses.at[index].set(loss)
 
-        dtype = jax.tree.leaves(state.params)[0].dtype
-        return lax.fori_loop(start, stop, body, (state, jnp.zeros(CHUNK, dtype)))
+        losses = jnp.zeros(CHUNK, _dtype(state.params))
+        return lax.fori_loop(0, length, body, (state, losses))
 
     def train_epoch(state, images, labels, order):
         if not len(order):
@@ -155,9 +168,9 @@ def make_train_epoch(
         if steps:
             batches = jnp.asarray(order[: steps * batch_size].reshape(steps, batch_size))
             for start in range(0, steps, CHUNK):
-                stop = min(start + CHUNK, steps)
-                state, losses = run(state, images, labels, batches, start, stop)
-                yield state, np.asarray(losses)[: stop - start]
+                length = min(CHUNK, steps - start)
+                state, losses = run(state, images, labels, batches, start, length=length)
+                yield state, np.asarray(losses)[:length]
         if rest:
             batch = jnp.asarray(order[-rest:])
             state, loss = train_step(state, images[batch], labels[batch])
@@ -166,15 +179,19 @@ def make_train_epoch(
     return train_epoch
 
 
-def make_evaluate(model: Model, batch_size: int = 100) -> Callable[[Variables, Split], float]:
-    """`(variables, split) -> top-1 accuracy` in [0, 1], in batches of `batch_size`."""
+def make_evaluate(
+    model: Model, batch_size: int = 100, dtype: Any = None
+) -> Callable[[Variables, Split], float]:
+    """`(variables, split) -> top-1 accuracy` in [0, 1], in batches of `batch_size`.
+
+    `dtype` is that to compute in, by default the parameters'.
+    """
 
     @jax.jit
     def count(variables: Variables, images: jax.Array, labels: jax.Array) -> jax.Array:
-        dtype = jax.tree.leaves(variables.params)[0].dtype
-
         def correct(batch):
-            logits, _ = model.apply(variables, normalize(batch[0], dtype), train=False)
+            inputs = normalize(batch[0], dtype or _dtype(variables.params))
+            logits, _ = model.apply(variables, inputs, train=False)
             return (logits.argmax(-1) == batch[1]).sum()
 
         return lax.map(correct, (images, labels)).sum()

@@ -12,6 +12,7 @@ import jax
 import torch
 
 from jax_impl.errors import InputError
+from torch_ref.precision import allow_tf32
 
 PACKAGES = (
     "jax",
@@ -33,8 +34,7 @@ PRECISION = (
 def pin_precision() -> None:
     """PyTorch computes float32 products in float32 on a GPU as well; JAX's side of this is
     `parity.pair.precision`."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    allow_tf32(False)
 
 
 def choose_device(wanted: str) -> str:

@@ -124,6 +124,13 @@ class TrainOptions:
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """auto: what the framework itself prefers"""
 
+    precision: PrecisionName = "float32"
+    """of the arithmetic: float32 in full; tf32 on a GPU; bf16, with weights, statistics, loss and
+    optimizer in float32"""
+
+    deterministic: bool = False
+    """two runs on one GPU give the same bits, for some speed; on a CPU they always do"""
+
 
 @dataclasses.dataclass(frozen=True)
 class ConvertOptions:
@@ -174,7 +181,8 @@ class SpeedOptions:
     """ways of writing it: all, or some of jit scan (JAX), the same without what this project does
     for a CPU: im2col (no Winograd, scanned) stock stock_jit (XLA's own convolution and pooling),
     eager channels_last fused fused_channels_last compile compile_channels_last compile_freezing
-    max_autotune (PyTorch) and, on a GPU, reduce_overhead cuda_graph cuda_graph_channels_last"""
+    max_autotune (PyTorch) and, on a GPU, deterministic (JAX), reduce_overhead cuda_graph
+    cuda_graph_channels_last (PyTorch)"""
 
     rounds: int = 10
     """timed blocks of each variant"""

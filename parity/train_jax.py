@@ -10,6 +10,7 @@ from jax_impl import optim, train
 from jax_impl.compilation import keep_compiled
 from jax_impl.errors import InputError
 from jax_impl.models import from_spec
+from jax_impl.precision import be_deterministic, set_precision
 from jax_impl.torch_loader import loader_orders
 from jax_impl.torch_rng import Generator
 from parity import prepare
@@ -24,7 +25,10 @@ def main(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
     spec, recipe = chosen_model(options.model), chosen_recipe(options)
     keep_compiled()
+    if options.deterministic:
+        be_deterministic()
     device = choose_device(options.device)
+    dtype = set_precision(options.precision, device.platform)
     console = Console()
     choice = prepare.resolve(options.data, options.data_dir, console.line)
     console.line(choice.reason)
@@ -35,7 +39,7 @@ def main(options: TrainOptions) -> None:
 
     model = from_spec(spec)
     optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
-    train_epoch = train.make_train_epoch(model, optimizer, recipe.batch_size)
+    train_epoch = train.make_train_epoch(model, optimizer, recipe.batch_size, dtype)
     # As after torch.manual_seed: the weights' draws, then those of the shuffling loader.
     generator = Generator(options.seed)
     state = train.create_state(model.init(generator, options.init), optimizer)
@@ -50,7 +54,7 @@ def main(options: TrainOptions) -> None:
         state, _ = train.fit(
             train_epoch, state, dataset.train, orders, on_epoch=on_epoch, on_steps=advance
         )
-    accuracy = train.make_evaluate(model)(state.variables, dataset.test)
+    accuracy = train.make_evaluate(model, dtype=dtype)(state.variables, dataset.test)
     console.line(f"Accuracy: {100 * accuracy:.2f} %")
     directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
     arrays = to_arrays(state.variables, model)

@@ -15,23 +15,27 @@ from parity.options import TrainOptions
 from parity.recipes import chosen_model, chosen_recipe
 from parity.rundir import RunDirectory, config_of
 from torch_ref.errors import InputError
+from torch_ref.precision import be_deterministic, set_precision
 
 
 def main(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
     spec, recipe = chosen_model(options.model), chosen_recipe(options)
     device = choose_device(options.device)
+    if options.deterministic:
+        be_deterministic()
     console = Console()
     choice = prepare.resolve(options.data, options.data_dir, console.line)
     console.line(choice.reason)
     data_dir = jax_impl.data.data_directory(options.data_dir)
     training_set, test_set = torch_ref.data.load(choice.name, data_dir)
+    torch.manual_seed(options.seed)
+    model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
+    trained = set_precision(model, options.precision, device)
     directory = RunDirectory(options.out, str(spec), "torch")
     directory.config(config_of(options, recipe, choice, "torch", device))
     console.line(f"{spec} on {device}, run directory {directory.path}")
 
-    torch.manual_seed(options.seed)
-    model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
     loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
 
     def on_epoch(epoch: torch_ref.train.Epoch) -> None:
@@ -39,7 +43,7 @@ def main(options: TrainOptions) -> None:
 
     with console.bar("training", recipe.epochs * len(loader)) as advance:
         torch_ref.train.train(
-            model,
+            trained,
             [loader] * recipe.epochs,
             nn.CrossEntropyLoss(),
             torch_ref.train.create_optimizer(recipe.optimizer, model, recipe.lr),
@@ -49,7 +53,7 @@ def main(options: TrainOptions) -> None:
             on_steps=advance,
         )
     loader = torch_ref.data.make_loader(test_set, 100)
-    accuracy = torch_ref.train.test(model, loader, device, print=console.line)
+    accuracy = torch_ref.train.test(trained, loader, device, print=console.line)
     directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
     arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     directory.weights(arrays, spec, "torch")

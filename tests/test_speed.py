@@ -352,18 +352,33 @@ def test_a_lower_precision_has_a_wrong_float32_loss(monkeypatch):
     assert checks.wrong_loss(reference.narrow, honest, "float32") is not None
 
 
-def test_jax_is_not_available_in_other_precisions():
-    from parity.speed.jax_side import make_jax_variant
+@pytest.mark.parametrize("model", [TINY, NARROW])
+@pytest.mark.parametrize("name", ["jit", "scan"])
+@pytest.mark.parametrize("mode", ["train", "inference"])
+def test_jax_computes_in_bfloat16(model, name, mode, restored_jax, monkeypatch):
+    from parity.speed import bench, jax_side
 
-    bf16 = dataclasses.replace(TASK, precision="bf16")
+    setup = setup_of(model, mode, "bf16")
+    setup = dataclasses.replace(setup, settings={v.name: v for v in VARIANTS}[name].settings)
+    monkeypatch.setattr(bench, "load_setup", lambda *arguments: setup)
+    losses = checks.ReferenceWorker().losses(
+        dataclasses.asdict(setup.task), "cpu", setup.lr, "", seed=0
+    )
+    reference = Reference(*map(tuple, losses))
+    found = [loss for call in jax_side.make_jax_variant(setup).losses() for loss in call]
+    assert checks.wrong_loss(found, reference, "bf16") is None
+    wide = dataclasses.replace(setup, task=dataclasses.replace(setup.task, precision="float32"))
+    in_float32 = [loss for call in jax_side.make_jax_variant(wide).losses() for loss in call]
+    assert max(abs(a / b - 1) for a, b in zip(found, in_float32, strict=True)) > 1e-5
+
+
+def test_what_a_cpu_lacks():
     tf32 = dataclasses.replace(TASK, precision="tf32")
     named = {v.name: v for v in VARIANTS}
-    assert named["jit"].unavailable(bf16, gpu=True) == "the JAX side trains in float32"
-    assert named["eager"].unavailable(bf16, gpu=False) is None
     assert named["eager"].unavailable(tf32, gpu=False) == "TF32 needs a GPU"
+    assert named["scan"].unavailable(tf32, gpu=False) == "TF32 needs a GPU"
+    assert named["scan"].unavailable(tf32, gpu=True) is None
     assert named["cuda_graph"].unavailable(TASK, gpu=False) == "needs a GPU"
-    with pytest.raises(InputError, match="has no bf16"):
-        make_jax_variant(setup_of(TINY, "train", "bf16"))
 
 
 # Tasks.

@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+import torch_ref.errors
 import torch_ref.models
+import torch_ref.precision
 import torch_ref.train
-from jax_impl import data, optim, train
+from jax_impl import data, lowering, optim, precision, train
 from jax_impl.archive import Split
 from jax_impl.errors import InputError
 from jax_impl.models import create_model
@@ -233,3 +235,69 @@ def test_compiled_programs_are_kept(tmp_path, given):
     )
     expected = str(tmp_path / "jax-torch-parity" / "compiled") if given is None else given
     assert ran.stdout.strip() == expected
+
+
+def test_bfloat16_computes_and_float32_remembers():
+    model, split = create_model("resnet18", width=4), random_split(16)
+    optimizer = optim.adam(1e-3)
+    losses = {}
+    for dtype in (None, jnp.bfloat16):
+        state = train.create_state(model.init(0), optimizer)
+        step = train.make_train_step(model, optimizer, dtype)
+        state, loss = step(state, split.images, split.labels)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} == {"float32", "int32"}
+        losses[dtype] = float(loss)
+        accuracy = train.make_evaluate(model, dtype=dtype)(state.variables, split)
+        assert 0 <= accuracy <= 1
+    assert 1e-6 < abs(losses[jnp.bfloat16] / losses[None] - 1) < 0.06
+    inputs = jax.ShapeDtypeStruct((16, 32, 32, 3), jnp.bfloat16)
+    text = str(jax.make_jaxpr(model.apply)(model.init(0), inputs))
+    products = [line for line in text.splitlines() if "dot_general[" in line]
+    assert products and all(":bf16[" in line for line in products)
+
+
+def test_a_chunk_of_known_length_trains_the_same(monkeypatch):
+    """What a GPU runs: the loop's length is a constant."""
+    model, split, optimizer = create_model("simple_cnn"), random_split(30), optim.sgd(0.01)
+    found = []
+    for on_cpu in (lambda: True, lambda: False):
+        with monkeypatch.context() as patched:
+            patched.setattr(lowering, "on_cpu", on_cpu)
+            train_epoch = train.make_train_epoch(model, optimizer, 4)
+            state = train.create_state(model.init(0), optimizer)
+            _, epochs = train.fit(train_epoch, state, split, [np.arange(30)] * 2)
+        found.append([epoch.loss for epoch in epochs])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name, platform, message",
+    [("float16", "gpu", "no precision 'float16': choose one of float32, tf32, bf16"),
+     ("tf32", "cpu", "tf32: a CPU has none: choose float32 or bf16")],
+)  # fmt: skip
+def test_a_precision_that_is_not_there(name, platform, message):
+    with pytest.raises(InputError, match=message):
+        precision.set_precision(name, platform)
+    with pytest.raises(torch_ref.errors.InputError, match=message):
+        torch_ref.precision.set_precision(torch.nn.Linear(1, 1), name, platform)
+
+
+@pytest.mark.parametrize(
+    "name, products, dtype",
+    [("float32", "highest", "float32"), ("tf32", "tensorfloat32", "float32"),
+     ("bf16", "default", "bfloat16")],
+)  # fmt: skip
+def test_precision_is_pinned(name, products, dtype, monkeypatch):
+    pinned = {}
+    monkeypatch.setattr(jax.config, "update", pinned.__setitem__)
+    assert precision.set_precision(name, "gpu") == jnp.dtype(dtype)
+    assert pinned == {"jax_default_matmul_precision": products}
+
+
+def test_determinism_is_asked_of_xla_beside_other_flags(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true")
+    precision.be_deterministic()
+    assert os.environ["XLA_FLAGS"].split() == [
+        "--xla_cpu_multi_thread_eigen=true",
+        "--xla_gpu_deterministic_ops=true",
+    ]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
+import torch
 
 import torch_ref.models
 from jax_impl.errors import InputError
@@ -70,6 +71,8 @@ def test_a_run_and_its_directory(name, tmp_path):
         (["--lr", "nan"], "--lr is nan"),
         (["--seed", "99999999999999999999"], "--seed is 99999999999999999999: PyTorch takes"),
         (["--device", "tpu"], "--device tpu"),
+        (["--device", "cpu", "--precision", "tf32"], "tf32: a CPU has none"),
+        (["--precision", "bf17"], "bf17"),
     ],
 )
 def test_bad_input_gets_one_line_and_exits_with_2(name, arguments, message, tmp_path):
@@ -78,6 +81,22 @@ def test_bad_input_gets_one_line_and_exits_with_2(name, arguments, message, tmp_
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_two_deterministic_runs_in_bfloat16_are_the_same(name, tmp_path):
+    weights = []
+    for run in ("first", "second"):
+        out = tmp_path / run
+        done = script(
+            name, "--epochs", "1", "--precision", "bf16", "--deterministic", "--out", str(out)
+        )
+        assert done.returncode == 0, done.stderr
+        config = json.loads((out / "config.json").read_text())
+        assert (config["precision"], config["deterministic"]) == ("bf16", True)
+        weights.append(safetensors.torch.load_file(out / "weights.safetensors"))
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -16,8 +16,8 @@ from jax import lax
 from jax_impl import lowering, optim, registry, train
 from jax_impl.archive import Split
 from jax_impl.data import normalize
-from jax_impl.errors import InputError
 from jax_impl.models import Model, from_spec
+from jax_impl.precision import be_deterministic, set_precision
 from parity.speed.notebook import EpochClock
 from parity.speed.runner import CHECKED, ROWS, Runner, Setup, logits_norm
 from parity.speed.workloads import Task
@@ -32,12 +32,8 @@ def make_jax_variant(setup: Setup) -> Runner:
     """The variant that `setup.settings` describe: `scan` runs many steps in one call.
 
     `lowering` takes a part of the fast path away: "im2col" Winograd's algorithm, "stock" all of it,
-    so that XLA's own convolution and pooling serve.
-
-    Raises:
-      InputError: a precision that this side does not have.
+    so that XLA's own convolution and pooling serve. `deterministic` is as in `precision`.
     """
-    configure(setup)
     kinds = {
         ("train", False): Steps,
         ("train", True): ScannedSteps,
@@ -47,17 +43,18 @@ def make_jax_variant(setup: Setup) -> Runner:
     return kinds[setup.task.mode, bool(setup.settings.get("scan"))](setup)
 
 
-def configure(setup: Setup) -> None:
-    """The device and the precision of all that follows."""
-    if setup.task.precision != "float32":
-        raise InputError(f"the JAX side has no {setup.task.precision}")
-    jax.config.update("jax_default_matmul_precision", "highest")
+def configure(setup: Setup) -> Any:
+    """The device and the precision of all that follows; returns the dtype to compute in."""
+    if setup.settings.get("deterministic"):
+        be_deterministic()
     jax.config.update("jax_default_device", jax.devices(setup.device)[0])
+    dtype = set_precision(setup.task.precision, setup.device)
     if setup.settings.get("lowering") == "im2col":
         lowering.WINOGRAD_TILES = sys.maxsize
     if setup.settings.get("lowering") == "stock":
         lowering.conv2d, lowering.max_pool2d = lowering.conv2d_native, _stock_max_pool
     jax.monitoring.register_event_duration_secs_listener(_note_compilation)
+    return dtype
 
 
 def _note_compilation(event: str, duration_secs: float, **_: Any) -> None:
@@ -73,7 +70,7 @@ def _stock_max_pool(images: jax.Array, window: int, stride: int, padding: int = 
 
 class _Base:
     def __init__(self, setup: Setup):
-        self.setup = setup
+        self.setup, self.dtype = setup, configure(setup)
         self.model = from_spec(registry.parse(setup.task.model))
         self.images, self.labels = jax.device_put((setup.images, setup.labels))
         self.variables = to_flax(setup.weights, self.model)
@@ -107,7 +104,7 @@ class Steps(_Base):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         optimizer = optim.create_optimizer("adam", setup.lr)
-        train_step = train.make_train_step(self.model, optimizer)
+        train_step = train.make_train_step(self.model, optimizer, self.dtype)
 
         @partial(jax.jit, donate_argnums=0, compiler_options=lowering.compiler_options())
         def step(state, images, labels, batch):
@@ -158,7 +155,9 @@ class ScannedSteps(_Scanned):
         super().__init__(setup)
         optimizer = optim.create_optimizer("adam", setup.lr)
         self.state = train.create_state(self.variables, optimizer)
-        self.epoch = train.make_train_epoch(self.model, optimizer, setup.task.batch_size)
+        self.epoch = train.make_train_epoch(
+            self.model, optimizer, setup.task.batch_size, self.dtype
+        )
 
     def losses(self) -> Iterator[list[float]]:
         yield self.call().tolist()
@@ -175,7 +174,7 @@ class Logits(_Base):
 
     def __init__(self, setup: Setup):
         super().__init__(setup)
-        self.infer = jax.jit(partial(_logits, self.model))
+        self.infer = jax.jit(partial(_logits, self.model, self.dtype))
 
     def call(self) -> jax.Array:
         return self.infer(self.variables, self.images, self.row())
@@ -193,11 +192,11 @@ class ScannedLogits(_Scanned):
 
     def __init__(self, setup: Setup):
         super().__init__(setup)
-        model = self.model
+        logits = partial(_logits, self.model, self.dtype)
 
         @jax.jit
         def infer(variables, images, batches):
-            return jax.lax.map(lambda batch: _logits(model, variables, images, batch), batches)
+            return jax.lax.map(lambda batch: logits(variables, images, batch), batches)
 
         self.infer = infer
 
@@ -208,8 +207,9 @@ class ScannedLogits(_Scanned):
         yield [logits_norm(logits) for logits in np.asarray(self.call())]
 
 
-def _logits(model: Model, variables: Any, images: jax.Array, batch: jax.Array) -> jax.Array:
-    dtype = jax.tree.leaves(variables.params)[0].dtype
+def _logits(
+    model: Model, dtype: Any, variables: Any, images: jax.Array, batch: jax.Array
+) -> jax.Array:
     return model.apply(variables, normalize(images[batch], dtype), train=False)[0]
 
 
@@ -224,7 +224,7 @@ def step_cost(task: Task, lr: float, images: int) -> dict[str, float]:
     labels = shape((images,), jnp.int32)
     batch = shape((task.batch_size,), jnp.int32)
     if task.mode == "inference":
-        lowered = jax.jit(partial(_logits, model)).lower(model.shapes, data, batch)
+        lowered = jax.jit(partial(_logits, model, jnp.float32)).lower(model.shapes, data, batch)
     else:
         optimizer = optim.create_optimizer("adam", lr)
 
@@ -260,13 +260,13 @@ def matmul_rate(device: str, precision: str, sizes: tuple[int, ...], seconds: fl
 
 def train_notebook(setup: Setup, test: Split, orders: np.ndarray, clock: EpochClock) -> None:
     """Trains an epoch on each of `orders` by `train.fit`, and evaluates after each."""
-    configure(setup)
+    dtype = configure(setup)
     clock.start()
     model = from_spec(registry.parse(setup.task.model))
     optimizer = optim.create_optimizer("adam", setup.lr)
-    train_epoch = train.make_train_epoch(model, optimizer, setup.task.batch_size)
+    train_epoch = train.make_train_epoch(model, optimizer, setup.task.batch_size, dtype)
     state = train.create_state(to_flax(setup.weights, model), optimizer)
-    evaluate = train.make_evaluate(model)
+    evaluate = train.make_evaluate(model, dtype=dtype)
 
     def on_epoch(epoch: train.Epoch, state: train.TrainState) -> None:
         clock.epoch(epoch.loss, lambda: evaluate(state.variables, test))

@@ -19,6 +19,7 @@ from jax_impl import registry
 from jax_impl.archive import Split
 from parity.speed.notebook import EpochClock
 from parity.speed.runner import CHECKED, ROWS, Runner, Setup, logits_norm
+from torch_ref.precision import allow_tf32
 
 EVALUATION_BATCH = 100
 WARM_UP_STEPS = 3
@@ -248,12 +249,6 @@ def adam(model: nn.Module, setup: Setup) -> torch.optim.Optimizer:
     if setup.settings.get("cuda_graph"):
         options["capturable"] = True
     return torch.optim.Adam(model.parameters(), lr=setup.lr, **options)
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Whether float32 products and convolutions on a GPU may be computed in TF32."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def compile_seconds() -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from jax_impl.errors import InputError
-from parity.options import ModeName, PrecisionName
+from parity.options import ModeName
 from parity.speed.workloads import Task
 
 FrameworkName = Literal["JAX", "PyTorch"]
@@ -23,7 +23,6 @@ class Variant:
 
     Args:
       settings: what its maker reads.
-      precisions: those it can compute in, and for the others why it cannot.
       notebook: it can train the notebook from start to end, whose last batch is smaller.
       ablation: it lacks a part of what its framework's others have, to show what that is worth,
         and is no candidate for the framework's best.
@@ -35,8 +34,6 @@ class Variant:
     settings: Mapping[str, Any]
     modes: tuple[ModeName, ...] = ("train", "inference")
     needs_gpu: bool = False
-    precisions: tuple[PrecisionName, ...] = ("float32", "tf32", "bf16")
-    other_precisions: str = ""
     notebook: bool = True
     ablation: bool = False
 
@@ -47,23 +44,13 @@ class Variant:
         """Why it cannot be run here; None if it can."""
         if self.needs_gpu and not gpu:
             return "needs a GPU"
-        if task.precision not in self.precisions:
-            return self.other_precisions
         if task.precision == "tf32" and not gpu:
             return "TF32 needs a GPU"
         return None
 
 
-def _jax(name: str, **settings: Any) -> Variant:
-    return Variant(
-        "JAX",
-        name,
-        JAX_MAKER,
-        settings,
-        ablation="lowering" in settings,
-        precisions=("float32",),
-        other_precisions="the JAX side trains in float32",
-    )
+def _jax(name: str, needs_gpu: bool = False, ablation: bool = False, **settings: Any) -> Variant:
+    return Variant("JAX", name, JAX_MAKER, settings, needs_gpu=needs_gpu, ablation=ablation)
 
 
 def _torch(name: str, needs_gpu: bool = False, modes: Any = None, **settings: Any) -> Variant:
@@ -84,9 +71,11 @@ VARIANTS: tuple[Variant, ...] = (
     _jax("jit"),
     _jax("scan", scan=True),
     # What each lowering is worth.
-    _jax("im2col", scan=True, lowering="im2col"),
-    _jax("stock", scan=True, lowering="stock"),
-    _jax("stock_jit", lowering="stock"),
+    _jax("im2col", ablation=True, scan=True, lowering="im2col"),
+    _jax("stock", ablation=True, scan=True, lowering="stock"),
+    _jax("stock_jit", ablation=True, lowering="stock"),
+    # What being the same bit for bit costs.
+    _jax("deterministic", needs_gpu=True, ablation=True, scan=True, deterministic=True),
     _torch("eager"),
     _torch("channels_last", channels_last=True),
     _torch("fused", modes=_TRAIN, fused=True),
