@@ -9,8 +9,11 @@ variance): so it may also be no more than `NOISE_MULTIPLE` times the noise of th
 In float64 both sides compute the same real numbers, and a difference of formula is far above the
 rounding: the comparison is an exact gate of 1e-12. Where a tensor is ill-conditioned, its float32
 noise says by how much it amplifies rounding, and so how much of float64's, 2**-29 of that, it must
-show. A tensor that is compared in float64 alone is measured there, by weights moved by one
-rounding.
+show. That says too little where a framework sums otherwise in float64 (PyTorch's BatchNorm on a CPU
+adds up value after value), and nothing of a tensor that is compared in float64 alone. Where a
+tensor misses its tolerance both frameworks compute again from weights moved by one rounding, with
+the examples in another order, and it may be `NOISE_MULTIPLE` times what either so differs by from
+itself.
 """
 
 from collections.abc import Mapping, Sequence

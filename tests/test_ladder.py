@@ -66,6 +66,28 @@ def test_a_fault_in_bfloat16_alone_is_found():
     assert "bfloat16 noise of JAX" in found[-1].diagnosis.text
 
 
+def test_a_sum_in_sequence_is_credited_with_its_rounding():
+    """Another order of the examples shows it; nothing is credited to what depends on the order."""
+    rng = np.random.default_rng(0)
+    batch = Batch(rng.standard_normal((32, 1000)) + 1, np.arange(32))
+
+    def both(state, batch):
+        values = batch.images * state["scale"]
+        rows = values.sum(1)
+        weighted = np.arange(32.0) @ values
+        in_sequence = {"sum": np.cumsum(values)[-1:], "rows": rows, "weighted": weighted}
+        return {"sum": values.sum()[None], "rows": rows, "weighted": weighted}, in_sequence
+
+    state = {"scale": np.ones(1, np.float32)}
+    ours, theirs = both(state, batch)
+    own = ladder._own_noise(both, state, batch, (ours, theirs))
+    rounding = abs(ours["sum"] / theirs["sum"] - 1)[0]
+    assert rounding > 1e-15
+    assert rounding / 16 < own["sum"] * 2.0**-29 < 16 * rounding
+    assert own["rows"] * 2.0**-29 < 1e-15
+    assert own["weighted"] == 0
+
+
 def test_a_wrong_gradient_by_the_inputs_alone_is_found():
     pair = pairs.mlp()
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -333,6 +334,18 @@ def test_every_way_of_writing_it_computes_the_same(model, mode, restored_jax, mo
         assert checks.wrong_loss(found, reference, "float32") is None, variant
         runner.advance(runner.fit(CHECKED))
         assert runner.facts().keys() == {"threads", "compile_seconds", "device_peak_bytes"}
+
+
+@pytest.mark.parametrize(
+    "asked, chunk, fitted", [(1, 4, 4), (5, 5, 5), (140, 100, 100), (160, 100, 200)]
+)
+def test_a_scanned_call_holds_many_steps(asked, chunk, fitted, restored_jax):
+    from parity.speed.jax_side import make_jax_variant
+
+    setup = dataclasses.replace(setup_of(TINY, "inference"), settings={"scan": True})
+    runner: Any = make_jax_variant(setup)
+    runner.advance = lambda steps: None
+    assert (runner.fit(asked), runner.chunk) == (fitted, chunk)
 
 
 def test_a_lower_precision_has_a_wrong_float32_loss(monkeypatch):

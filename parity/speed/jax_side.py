@@ -23,6 +23,10 @@ from parity.speed.runner import CHECKED, ROWS, Runner, Setup, logits_norm
 from parity.speed.workloads import Task
 from parity.weights import to_flax
 
+LEAST_CHUNK = 4
+"""Batches of one scanned call. Training makes `train.CHUNK` of a call, and so pays once for the
+memory of a step; few, for a block of slow ones."""
+
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 _COMPILE_EVENTS: list[float] = []
@@ -131,8 +135,8 @@ class _Scanned(_Base, abc.ABC):
     chunk = CHECKED
 
     def fit(self, steps: int) -> int:
-        self.chunk = max(1, min(steps, train.CHUNK))
-        fitted = round(steps / self.chunk) * self.chunk
+        self.chunk = max(LEAST_CHUNK, min(steps, train.CHUNK))
+        fitted = max(1, round(steps / self.chunk)) * self.chunk
         self.advance(self.chunk)
         return fitted
 
