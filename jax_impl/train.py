@@ -120,7 +120,10 @@ def update(
 def make_train_step(
     model: Model, optimizer: optax.GradientTransformation, dtype: Any = None
 ) -> Callable:
-    """The jitted `(state, images, labels) -> (state, loss)` of `update`; it consumes `state`."""
+    """The jitted `(state, images, labels) -> (state, loss)` of `update`; it consumes `state`.
+
+    Inside another `jax.jit` call `update` itself: this one has options for the compiler.
+    """
     step, options = partial(update, model, optimizer, dtype=dtype), lowering.compiler_options()
     return jax.jit(step, donate_argnums=0, compiler_options=options)
 

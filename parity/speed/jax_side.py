@@ -103,16 +103,16 @@ def _cores() -> int | None:
 
 
 class Steps(_Base):
-    """`train.make_train_step`, with the batch's gathering in the same call."""
+    """`train.update` jitted, with the batch's gathering in the same call."""
 
     def __init__(self, setup: Setup):
         super().__init__(setup)
         optimizer = optim.create_optimizer("adam", setup.lr)
-        train_step = train.make_train_step(self.model, optimizer, self.dtype)
+        model, dtype = self.model, self.dtype
 
         @partial(jax.jit, donate_argnums=0, compiler_options=lowering.compiler_options())
         def step(state, images, labels, batch):
-            return train_step(state, images[batch], labels[batch])
+            return train.update(model, optimizer, state, images[batch], labels[batch], dtype)
 
         self.step = step
         self.state = train.create_state(self.variables, optimizer)
