@@ -40,7 +40,8 @@ def test_an_unknown_gpu_step_is_bad_input():
     command = ["bash", "benchmarks/gpu.sh", "tpu"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "error: no step named tpu: choose one of checks, cnn, replay, resnet\n"
+    steps = "checks, cnn, replay, resnet, deterministic, speed-cnn, speed-resnet, speed-cifar"
+    assert done.stderr == f"error: no step named tpu: choose one of {steps}\n"
 
 
 def test_the_table_of_the_family_is_what_the_tests_measured(tmp_path):
