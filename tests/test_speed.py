@@ -311,13 +311,17 @@ def setup_of(
 def test_every_way_of_writing_it_computes_the_same(model, mode, restored_jax, monkeypatch):
     from parity.speed import bench, jax_side, torch_side
 
-    setup = setup_of(model, mode)
+    setup, seeds, move = setup_of(model, mode), [], checks.moved
     monkeypatch.setattr(bench, "load_setup", lambda *arguments: setup)
+    monkeypatch.setattr(
+        checks, "moved", lambda w, eps, seed: seeds.append(seed) or move(w, eps, seed)
+    )
     losses = checks.ReferenceWorker().losses(
         dataclasses.asdict(setup.task), "cpu", setup.lr, "", seed=0
     )
     reference = Reference(*map(tuple, losses))
     assert reference.exact not in (reference.narrow, reference.moved)
+    assert seeds == list(range(checks.MOVED_RUNS))
     makers = {"JAX": jax_side.make_jax_variant, "PyTorch": torch_side.make_torch_variant}
     tried = [
         variant
@@ -357,6 +361,7 @@ def test_a_lower_precision_has_a_wrong_float32_loss(monkeypatch):
         dataclasses.asdict(setup.task), "cpu", setup.lr, "", seed=0
     )
     reference = Reference(*map(tuple, losses))
+    assert reference.exact != reference.narrow != reference.moved
     assert checks.wrong_loss(reference.narrow, reference, "bf16") is None
     narrow = dataclasses.replace(setup, task=dataclasses.replace(setup.task, precision="float32"))
     steps = torch_side.make_torch_variant(narrow).losses()
