@@ -80,10 +80,11 @@ class Linear(nnx.Module):
 class BatchNorm2d(nnx.Module):
     """`torch.nn.BatchNorm2d`: momentum 0.1, eps 1e-5, two-pass variance, unbiased running one.
 
-    As in PyTorch, inputs of half precision are normalised in float32.
+    With momentum None the running statistics are the plain average of all batches'. As in PyTorch,
+    inputs of half precision are normalised in float32.
     """
 
-    def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5):
+    def __init__(self, channels: int, *, momentum: float | None = 0.1, eps: float = 1e-5):
         self.momentum, self.eps = momentum, eps
         self.scale = nnx.Param(np.ones(channels, np.float32))
         self.bias = nnx.Param(np.zeros(channels, np.float32))
@@ -106,10 +107,12 @@ class BatchNorm2d(nnx.Module):
             normalised: Any = lowering.batch_norm(x, scale, bias, self.eps)
             y, batch_mean, batch_var = normalised
             unbiased = batch_var * (count / (count - 1))
-            moved = (1 - self.momentum) * mean + self.momentum * batch_mean
-            spread = (1 - self.momentum) * var + self.momentum * unbiased
+            batches = self.num_batches_tracked[...] + 1
+            share = 1 / batches.astype(x.dtype) if self.momentum is None else self.momentum
+            moved = (1 - share) * mean + share * batch_mean
+            spread = (1 - share) * var + share * unbiased
             self.mean[...], self.var[...] = moved.astype(mean.dtype), spread.astype(var.dtype)
-            self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1
+            self.num_batches_tracked[...] = batches
             return y.astype(given)
         x = (x - mean) * (jax.lax.rsqrt(var + self.eps) * self.scale[...]) + self.bias[...]
         return x.astype(given)

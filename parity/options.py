@@ -25,7 +25,7 @@ RUNG_PURPOSES: dict[RungName, str] = {
     "forward": "the output of every module, in eval and in train mode",
     "loss": "cross entropy: mean, sum, of each row, smoothed, and of huge logits",
     "gradients": "the gradient of the loss by every parameter and by the images",
-    "batch_stats": "running statistics after three train-mode batches, of two sizes",
+    "batch_stats": "running statistics after three train-mode batches, of three sizes",
     "optimizer": "three steps of the model's optimizer from shared gradients",
     "optimizers": "every optimizer, schedule and clipping, 50 steps each",
     "trajectory": "60 steps of training, and the trained models image by image",

@@ -1,11 +1,11 @@
-"""Running statistics after three train-mode batches, of the batch's own size and of three."""
+"""Running statistics after three train-mode batches, of the batch's own size, three and one."""
 
 import numpy as np
 import torch
 
 from parity.pair import Batch, Case, Side, Tensors, to_numpy
 
-ODD = 3
+SMALL = 3, 1
 
 
 def ours(case: Case) -> Side:
@@ -47,10 +47,31 @@ def theirs(case: Case) -> Side:
 
 
 def sequences(case: Case, state: Tensors, batch: Batch) -> list[tuple[int, list[np.ndarray]]]:
-    """(batch size, three batches) for each size; none for a pair without statistics."""
+    """(batch size, three batches) for each size that PyTorch takes; none for a pair without
+    statistics."""
     if not any(name not in dict(case.pair.parameters) for name in state):
         return []
     images = np.asarray(batch.images)
-    shifted = [images, np.roll(images, 1, axis=-2), np.flip(images, axis=-2)]
-    sizes = dict.fromkeys((len(images), min(ODD, len(images))))
-    return [(size, [np.ascontiguousarray(view[:size]) for view in shifted]) for size in sizes]
+    count, found = len(images), []
+    for size in dict.fromkeys(min(size, count) for size in (count, *SMALL)):
+        views = [images[_chosen(count, size, turn)] for turn in range(3)]
+        if size > 1 or _is_taken(case, state, views[0]):
+            found.append((size, views))
+    return found
+
+
+def _chosen(count: int, size: int, turn: int) -> np.ndarray:
+    """`size` of `count` examples, others in every turn: the first are all of a whole batch, the
+    next ones half of it twice, or all three batches would have the same statistics."""
+    step = np.arange(size) // 2 if turn and size == count else np.arange(size)
+    return (turn * count // 3 + step) % count
+
+
+def _is_taken(case: Case, state: Tensors, images: np.ndarray) -> bool:
+    """Whether PyTorch trains on so few: its BatchNorm refuses one value a channel."""
+    try:
+        with torch.no_grad():
+            case.torch_model(state)(case.torch_batch(Batch(images, np.zeros(len(images), int)))[0])
+    except ValueError:
+        return False
+    return True
