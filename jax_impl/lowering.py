@@ -162,16 +162,24 @@ def _max_pool_forward(images: jax.Array, window: int, stride: int, padding: int)
 
 
 def _max_pool_backward(window: int, stride: int, padding: int, saved, gradient: jax.Array):
+    """Pixels at the same place of their stride are met by the same taps: a sum for each place."""
     first, (n, h, w, c) = saved
     out_h, out_w = gradient.shape[1:3]
+    down, across = -(-(h + 2 * padding) // stride), -(-(w + 2 * padding) // stride)
     zero = jnp.zeros((), gradient.dtype)
-    total = jnp.zeros((n, h + 2 * padding, w + 2 * padding, c), gradient.dtype)
-    for tap in range(window * window):
-        i, j = divmod(tap, window)
-        edge_h = h + 2 * padding - i - (out_h - 1) * stride - 1
-        edge_w = w + 2 * padding - j - (out_w - 1) * stride - 1
-        spread = ((0, 0, 0), (i, edge_h, stride - 1), (j, edge_w, stride - 1), (0, 0, 0))
-        total += lax.pad(jnp.where(first == tap, gradient, zero), zero, spread)
+
+    def place(row: int, column: int) -> jax.Array:
+        total = jnp.zeros((n, down, across, c), gradient.dtype)
+        for i in range(row, window, stride):
+            for j in range(column, window, stride):
+                above, left = i // stride, j // stride
+                border = (above, down - out_h - above, 0), (left, across - out_w - left, 0)
+                met = jnp.where(first == i * window + j, gradient, zero)
+                total += lax.pad(met, zero, ((0, 0, 0), *border, (0, 0, 0)))
+        return total
+
+    rows = [jnp.stack([place(i, j) for j in range(stride)], 3) for i in range(stride)]
+    total = jnp.stack(rows, 2).reshape(n, stride * down, stride * across, c)
     return (total[:, padding : padding + h, padding : padding + w],)
 
 

@@ -20,6 +20,18 @@ from jax_impl.schedules import Schedule
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
+class Lazy(optax.GradientTransformation):
+    """One that treats each number on its own, and leaves it and its own state as they are while
+    its gradient and that state are zero: `train.make_train_epoch` then passes over weights that the
+    model never reads."""
+
+
+def _lazy_without(decay: float, *parts: optax.GradientTransformation, eps: float = 1.0):
+    """The chain of `parts`: decay moves weights that have no gradient, and 0 / eps may be NaN."""
+    made = optax.chain(*parts)
+    return made if decay or not eps else Lazy(*made)
+
+
 def create_optimizer(
     name: str, lr: float | Schedule, **options: Any
 ) -> optax.GradientTransformation:
@@ -53,7 +65,8 @@ def sgd(
     moving = callable(momentum) or momentum != 0
     if nesterov and (not moving or dampening):
         raise InputError("nesterov needs a momentum and no dampening")
-    return optax.chain(
+    return _lazy_without(
+        weight_decay,
         _add_l2(weight_decay),
         trace(momentum, nesterov, dampening) if moving else optax.identity(),
         optax.scale_by_learning_rate(lr),
@@ -72,10 +85,12 @@ def adam(
     As in PyTorch, `weight_decay` is an L2 penalty: it adds weight_decay * p to the gradient.
     `amsgrad` is Reddi et al. 2018, https://arxiv.org/abs/1904.09237, with bias correction.
     """
-    return optax.chain(
+    return _lazy_without(
+        weight_decay,
         _add_l2(weight_decay),
         scale_by_adam(betas, eps, amsgrad),
         optax.scale_by_learning_rate(lr),
+        eps=eps,
     )
 
 
@@ -90,10 +105,12 @@ def adamw(
 
     As in PyTorch, the decoupled decay is p <- p - lr * weight_decay * p.
     """
-    return optax.chain(
+    return _lazy_without(
+        weight_decay,
         scale_by_adam(betas, eps, amsgrad),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(lr),
+        eps=eps,
     )
 
 
@@ -112,11 +129,13 @@ def rmsprop(
     weight_decay * p to the gradient.
     """
     moving = callable(momentum) or momentum != 0
-    return optax.chain(
+    return _lazy_without(
+        weight_decay,
         _add_l2(weight_decay),
         scale_by_rms(alpha, eps, centered),
         trace(momentum) if moving else optax.identity(),
         optax.scale_by_learning_rate(lr),
+        eps=eps,
     )
 
 

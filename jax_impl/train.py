@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from jax_impl import lowering
+from jax_impl import lowering, optim, regions
 from jax_impl.archive import Split
 from jax_impl.data import normalize
 from jax_impl.errors import InputError
@@ -95,6 +95,7 @@ def update(
     images: jax.Array,
     labels: jax.Array,
     dtype: Any = None,
+    read: Any = None,
 ) -> tuple[TrainState, jax.Array]:
     """One step, not jitted: what `make_train_step` and `make_train_epoch` compile.
 
@@ -103,18 +104,45 @@ def update(
         labels: int [n].
         dtype: to compute in, by default the parameters'. With bfloat16 and parameters in float32
             these, their gradients, the statistics and the loss stay in float32.
+        read: by parameter the `regions.Region` that the state holds of it and the model reads; by
+            default all.
 
     Returns:
         the new state and the batch's mean loss before the step.
     """
     dtype = dtype or _dtype(state.params)
-    gradient = jax.value_and_grad(loss_and_stats, has_aux=True)
-    (loss, batch_stats), gradients = gradient(
+
+    def loss(params: dict[str, Any], *arguments: Any) -> Any:
+        if read is not None:
+            params = jax.tree.map(lambda part, region: region.embed(part), params, read)
+        return loss_and_stats(params, *arguments)
+
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    (value, batch_stats), gradients = gradient(
         state.params, model, state.batch_stats, normalize(images, dtype), labels
     )
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+    return TrainState(state.step + 1, params, batch_stats, opt_state), value
+
+
+def _regions(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    images: Any,
+    dtype: Any,
+) -> TrainState:
+    """A `regions.Region` for every array of a state: what training on such images has to visit."""
+    inputs = jax.ShapeDtypeStruct(images.shape, dtype or _dtype(state.params))
+
+    def logits(params: Any, batch_stats: Any, inputs: jax.Array) -> jax.Array:
+        return model.apply(Variables(params, batch_stats), inputs, train=True)[0]
+
+    read = regions.read_by(logits, state.params, state.batch_stats, inputs)
+    opt_state = regions.of_state(optimizer, state.opt_state, read)
+    step, batch_stats = jax.tree.map(regions.whole, (state.step, state.batch_stats))
+    return TrainState(step, read, batch_stats, opt_state)
 
 
 def make_train_step(
@@ -140,6 +168,8 @@ def make_train_epoch(
     batches of `batch_size` and at the end one smaller batch, as PyTorch's `DataLoader` has it.
     After every `CHUNK` steps it yields the state and the losses (float [steps]) of those steps.
     It consumes `state`, and each state that it has yielded when it goes on. `dtype` is `update`'s.
+    Weights that the model never reads are passed over where the optimizer is `optim.Lazy` and its
+    state of them is zero.
 
     Raises:
         InputError: a batch of fewer than one image, or (by the epoch) an order without images.
@@ -149,19 +179,33 @@ def make_train_epoch(
     train_step = make_train_step(model, optimizer, dtype)
     # On a CPU one compilation serves chunks of every length. A GPU asks the host after each step
     # whether it was the last one, unless the length is known.
-    known = () if lowering.on_cpu() else ("length",)
+    known = ("lazy",) if lowering.on_cpu() else ("lazy", "length")
     options = lowering.compiler_options()
 
+    def visited(state: TrainState, images: jax.Array) -> TrainState:
+        batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
+        return _regions(model, optimizer, state, batch, dtype)
+
+    @jax.jit
+    def may_be_lazy(state: TrainState, images: jax.Array) -> jax.Array:
+        return regions.zero_outside(state.opt_state, visited(state, images).opt_state)
+
     @partial(jax.jit, donate_argnums=0, static_argnames=known, compiler_options=options)
-    def run(state: TrainState, images, labels, batches, start, length):
+    def run(given: TrainState, images, labels, batches, start, length, lazy):
+        boxes = visited(given, images) if lazy else None
+        read = None if boxes is None else boxes.params
+
         def body(index, carry):
             state, losses = carry
             batch = batches[start + index]
-            state, loss = update(model, optimizer, state, images[batch], labels[batch], dtype)
+            state, loss = update(model, optimizer, state, images[batch], labels[batch], dtype, read)
             return state, losses.at[index].set(loss)
 
-        losses = jnp.zeros(CHUNK, _dtype(state.params))
-        return lax.fori_loop(0, length, body, (state, losses))
+        losses = jnp.zeros(CHUNK, _dtype(given.params))
+        if boxes is None:
+            return lax.fori_loop(0, length, body, (given, losses))
+        state, losses = lax.fori_loop(0, length, body, (regions.cut(given, boxes), losses))
+        return regions.put(given, state, boxes), losses
 
     def train_epoch(state, images, labels, order):
         if not len(order):
@@ -170,9 +214,10 @@ def make_train_epoch(
         steps, rest = divmod(len(order), batch_size)
         if steps:
             batches = jnp.asarray(order[: steps * batch_size].reshape(steps, batch_size))
+            lazy = isinstance(optimizer, optim.Lazy) and bool(may_be_lazy(state, images))
             for start in range(0, steps, CHUNK):
                 length = min(CHUNK, steps - start)
-                state, losses = run(state, images, labels, batches, start, length=length)
+                state, losses = run(state, images, labels, batches, start, length=length, lazy=lazy)
                 yield state, np.asarray(losses)[:length]
         if rest:
             batch = jnp.asarray(order[-rest:])

@@ -179,7 +179,8 @@ class SpeedOptions:
 
     variants: tuple[str, ...] = ("all",)
     """ways of writing it: all, or some of jit scan (JAX), the same without what this project does
-    for a CPU: im2col (no Winograd, scanned) stock stock_jit (XLA's own convolution and pooling),
+    for a CPU: im2col (no Winograd, scanned) every_weight (visits weights that are never read,
+    scanned) stock stock_jit (XLA's own convolution and pooling),
     eager channels_last fused fused_channels_last compile compile_channels_last compile_freezing
     max_autotune (PyTorch) and, on a GPU, deterministic (JAX), reduce_overhead cuda_graph
     cuda_graph_channels_last (PyTorch)"""

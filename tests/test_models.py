@@ -133,7 +133,9 @@ def test_lowerings_of_a_convolution_agree(size, kernel, stride, padding, dilatio
             assert relative(by_weights.transpose(3, 2, 0, 1), their_weights.grad) <= TOLERANCE
 
 
-@pytest.mark.parametrize("window, stride, padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+@pytest.mark.parametrize(
+    "window, stride, padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 1), (5, 2, 2)]
+)
 def test_max_pool_gives_ties_to_the_first_maximum(window, stride, padding):
     images = np.random.default_rng(0).integers(0, 3, (2, 9, 8, 4)).astype(np.float32)
     theirs = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()

@@ -673,10 +673,10 @@ def training_flops(model: str, batch_size: int) -> int:
 
 
 def test_products_with_padding_are_left_out():
-    assert roofline.taps(size=1, outputs=1, kernel=3, stride=1, padding=1, dilation=1) == 1
-    assert roofline.taps(size=4, outputs=4, kernel=3, stride=1, padding=1, dilation=1) == 10
-    assert roofline.taps(size=8, outputs=4, kernel=3, stride=2, padding=1, dilation=1) == 11
-    assert roofline.taps(size=5, outputs=3, kernel=3, stride=1, padding=0, dilation=1) == 9
+    assert roofline.taps(size=1, outputs=1, kernel=3, stride=1, padding=1, dilation=1) == [0, 1, 0]
+    assert roofline.taps(size=4, outputs=4, kernel=3, stride=1, padding=1, dilation=1) == [3, 4, 3]
+    assert roofline.taps(size=8, outputs=4, kernel=3, stride=2, padding=1, dilation=1) == [3, 4, 4]
+    assert roofline.taps(size=5, outputs=3, kernel=3, stride=1, padding=0, dilation=1) == [3, 3, 3]
 
 
 def test_bytes_by_hand():
@@ -688,6 +688,15 @@ def test_bytes_by_hand():
     assert counted["bytes"] == 4 * (8 * parameters + 2 * 8 * outputs)
     counted = roofline.by_hand(Task("simple_cnn", 8, "train", "bf16"))
     assert counted["bytes"] == 4 * 8 * parameters + 2 * 2 * 8 * outputs
+
+
+def test_weights_that_only_meet_padding_are_no_bytes():
+    # resnet18's last maps are 2x2, then 1x1: of a kernel's nine taps four and, three times, one.
+    unread = 256 * 512 * 5 + 3 * 512 * 512 * 8
+    found, parameters = roofline.layers("resnet18")
+    assert sum(layer.unread for layer in found) == unread
+    counted = roofline.by_hand(Task("resnet18", 0, "train", "float32"))
+    assert counted["bytes"] == 4 * 8 * (parameters - unread)
 
 
 @pytest.mark.parametrize("mode", ["train", "inference"])

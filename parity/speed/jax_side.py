@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 
 from jax_impl import lowering, optim, registry, train
@@ -36,7 +37,8 @@ def make_jax_variant(setup: Setup) -> Runner:
     """The variant that `setup.settings` describe: `scan` runs many steps in one call.
 
     `lowering` takes a part of the fast path away: "im2col" Winograd's algorithm, "stock" all of it,
-    so that XLA's own convolution and pooling serve. `deterministic` is as in `precision`.
+    so that XLA's own convolution and pooling serve. `every_weight` visits also weights that the
+    model never reads. `deterministic` is as in `precision`.
     """
     kinds = {
         ("train", False): Steps,
@@ -158,6 +160,8 @@ class ScannedSteps(_Scanned):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         optimizer = optim.create_optimizer("adam", setup.lr)
+        if setup.settings.get("every_weight"):
+            optimizer = optax.GradientTransformation(*optimizer)
         self.state = train.create_state(self.variables, optimizer)
         self.epoch = train.make_train_epoch(
             self.model, optimizer, setup.task.batch_size, self.dtype

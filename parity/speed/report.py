@@ -324,9 +324,10 @@ def to_markdown(report: SpeedReport) -> str:
         "## Distance from the hardware's limits",
         "",
         "By hand: the products of convolutions and linear layers without those with padding; "
-        "parameters, gradients and moments once in and out, outputs of these layers once out and "
-        "in training once in. The floor is the longer of the two times at the ceilings, which "
-        "were measured in this run: the best matrix product of either framework, and a copy. "
+        "parameters that meet a pixel, their gradients and moments once in and out, outputs of "
+        "these layers once out and in training once in. The floor is the longer of the two times "
+        "at the ceilings, which were measured in this run: the best matrix product of either "
+        "framework, and a copy. "
         "What fits the caches can be faster than a copy.",
         "",
         *_markdown(roofline_table(report)),

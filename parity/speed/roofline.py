@@ -6,7 +6,8 @@ linear layers count. Training takes three times the forward pass (the outputs, a
 weights and by inputs), less the gradient by the images. `dense_flops` counts what the layers are
 defined by; `flops`, which the floor is made of, leaves out the products with padding, which no
 implementation needs. Bytes: a parameter, its gradient and Adam's two moments are each read and
-written once in training, and a parameter is read once in inference; the images and the outputs of
+written once in training, and a parameter is read once in inference, those apart that only ever
+meet padding; the images and the outputs of
 convolutions and linear layers are written once and, in training, read once for the backward pass.
 Caches can beat the bytes, and nothing can beat the flops.
 """
@@ -90,11 +91,13 @@ class RooflineWorker:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer on one image: FLOPs as defined and as needed, outputs."""
+    """A convolution or linear layer on one image: FLOPs as defined and as needed, outputs, and
+    weights that meet nothing but padding."""
 
     dense: int
     needed: int
     outputs: int
+    unread: int = 0
 
 
 def by_hand(task: Task) -> dict[str, float]:
@@ -103,7 +106,8 @@ def by_hand(task: Task) -> dict[str, float]:
     activation = 2 if task.precision == "bf16" else FLOAT
     outputs = math.prod(IMAGE) + sum(layer.outputs for layer in found)
     training = task.mode == "train"
-    weights = FLOAT * parameters * (2 * ADAM_ARRAYS if training else 1)
+    read = parameters - sum(layer.unread for layer in found)
+    weights = FLOAT * read * (2 * ADAM_ARRAYS if training else 1)
 
     def flops(counts: list[int]) -> int:
         return 3 * sum(counts) - counts[0] if training else sum(counts)
@@ -143,9 +147,9 @@ def _layer(module: Any, inputs: Any, outputs: Any) -> Layer:
         return Layer(dense, dense, module.out_features)
     channels = 2 * module.in_channels // module.groups * module.out_channels
     dense = channels * math.prod(module.kernel_size) * math.prod(outputs[2:])
-    needed = channels
+    needed, met = channels, 1
     for axis in range(2):
-        needed *= taps(
+        found = taps(
             inputs[2 + axis],
             outputs[2 + axis],
             module.kernel_size[axis],
@@ -153,13 +157,17 @@ def _layer(module: Any, inputs: Any, outputs: Any) -> Layer:
             module.padding[axis],
             module.dilation[axis],
         )
-    return Layer(dense, needed, math.prod(outputs[1:]))
+        needed *= sum(found)
+        met *= sum(map(bool, found))
+    unread = channels // 2 * (math.prod(module.kernel_size) - met)
+    return Layer(dense, needed, math.prod(outputs[1:]), unread)
 
 
-def taps(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Along one axis, how many of a convolution's products are not with padding."""
-    return sum(
-        0 <= place * stride - padding + tap * dilation < size
-        for place in range(outputs)
+def taps(
+    size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int
+) -> list[int]:
+    """Along one axis, how many of each tap's products are not with padding."""
+    return [
+        sum(0 <= place * stride - padding + tap * dilation < size for place in range(outputs))
         for tap in range(kernel)
-    )
+    ]

@@ -49,8 +49,22 @@ class Variant:
         return None
 
 
-def _jax(name: str, needs_gpu: bool = False, ablation: bool = False, **settings: Any) -> Variant:
-    return Variant("JAX", name, JAX_MAKER, settings, needs_gpu=needs_gpu, ablation=ablation)
+def _jax(
+    name: str,
+    needs_gpu: bool = False,
+    ablation: bool = False,
+    modes: Any = None,
+    **settings: Any,
+) -> Variant:
+    return Variant(
+        "JAX",
+        name,
+        JAX_MAKER,
+        settings,
+        modes=modes or ("train", "inference"),
+        needs_gpu=needs_gpu,
+        ablation=ablation,
+    )
 
 
 def _torch(name: str, needs_gpu: bool = False, modes: Any = None, **settings: Any) -> Variant:
@@ -74,6 +88,7 @@ VARIANTS: tuple[Variant, ...] = (
     _jax("im2col", ablation=True, scan=True, lowering="im2col"),
     _jax("stock", ablation=True, scan=True, lowering="stock"),
     _jax("stock_jit", ablation=True, lowering="stock"),
+    _jax("every_weight", ablation=True, modes=_TRAIN, scan=True, every_weight=True),
     # What being the same bit for bit costs.
     _jax("deterministic", needs_gpu=True, ablation=True, scan=True, deterministic=True),
     _torch("eager"),

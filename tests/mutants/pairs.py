@@ -15,7 +15,7 @@ from jax_impl.models import from_module
 from jax_impl.models.cifar_resnet import CifarResNet
 from jax_impl.models.resnet import ResNet
 from jax_impl.registry import CifarOptions, Entry, ResNetOptions
-from parity.pair import Batch, Pair, create_pair, model_pair
+from parity.pair import Batch, ModelPair, Pair, create_pair, model_pair
 from parity.recipes import Recipe
 from parity.taps import tap
 
@@ -31,7 +31,9 @@ def cnn(size: int = 12) -> Pair:
     return model_pair("cnn", pair.model, pair.make_torch, ADAM)
 
 
-def residual(block: str = "basic", groups: int = 1, dilate: bool = False, stem="imagenet") -> Pair:
+def residual(
+    block: str = "basic", groups: int = 1, dilate: bool = False, stem="imagenet"
+) -> ModelPair:
     """One block a stage, four channels wide."""
     width = 128 if groups > 1 else 64
     entry = Entry(block, DEPTHS, ResNetOptions, groups, width)
