@@ -4,6 +4,7 @@ On the parameters, and from zeros, where the parameters after a step are the ste
 gradients that differ by rounding lead to is the `trajectory` rung's.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ def ours(case: Case) -> Side:
         return {
             prefix + name: value
             for prefix, scale in STARTS.items()
-            for name, value in list(our_steps(case, state, step, scale))[-1].items()
+            for name, value in _last(our_steps(case, state, step, scale)).items()
         }
 
     return steps
@@ -38,10 +39,15 @@ def theirs(case: Case) -> Side:
         return {
             prefix + name: value
             for prefix, scale in STARTS.items()
-            for name, value in list(their_steps(case, state, scale))[-1].items()
+            for name, value in _last(their_steps(case, state, scale)).items()
         }
 
     return steps
+
+
+def _last(steps: Iterator[Tensors]) -> Tensors:
+    """Without keeping the others: a wide model's take gigabytes."""
+    return deque(steps, maxlen=1)[0]
 
 
 def our_steps(
