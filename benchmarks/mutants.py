@@ -6,6 +6,8 @@ Runs every mutant of tests/mutants and writes the tally to mutants.json and muta
 """
 
 import dataclasses
+import multiprocessing
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from jax_impl.errors import InputError
 from parity import cli
 from parity.files import to_json, write_whole
 
@@ -25,35 +28,26 @@ class Options:
 
     out: Path = ROOT / "benchmarks"
     """directory for mutants.json and mutants.md"""
+    workers: int = 2
+    """processes that climb ladders at the same time"""
 
 
 def main(options: Options) -> int:
     """Returns 0 if every bug was caught at its rung, 1 if not."""
-    from mutants import MUTANTS, run
+    from mutants import MUTANTS
 
     from parity.environment import describe
 
+    if options.workers < 1:
+        raise InputError(f"--workers is {options.workers}: give 1 or more")
+    options.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for mutant in MUTANTS:
-        found = run(mutant)
-        right = mutant.cause in (found.cause or "")
-        rows.append(
-            {
-                "name": mutant.name,
-                "group": mutant.group,
-                "rung": mutant.rung,
-                "found_rung": found.rung,
-                "module": mutant.module,
-                "found_module": found.module,
-                "expected_cause": mutant.cause,
-                "cause": found.cause if right else mutant.cause,
-                "found_cause": found.cause,
-                "right_cause": right,
-                "caught": found.rung == mutant.rung and not found.crashed,
-                "text": found.text,
-            }
-        )
-        print(f"{mutant.group}: {mutant.name}: {found.rung}: {found.text}", flush=True)
+    spawned = multiprocessing.get_context("spawn")
+    # The command alone answers Ctrl-C, and leaving the block ends the workers.
+    with spawned.Pool(options.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        for row in pool.imap(tried, range(len(MUTANTS))):
+            rows.append(row)
+            print(f"{row['group']}: {row['name']}: {row['found_rung']}: {row['text']}", flush=True)
     environment = describe("cpu") | {"command": "python benchmarks/mutants.py"}
     content = {"environment": environment, "mutants": rows}
     write_whole(options.out / "mutants.json", (to_json(content, indent=2) + "\n").encode())
@@ -61,6 +55,29 @@ def main(options: Options) -> int:
     write_whole(options.out / "mutants.md", text.encode())
     print(text)
     return int(not all(row["caught"] for row in rows))
+
+
+def tried(index: int) -> dict[str, Any]:
+    """The tally's row of the mutant of this index."""
+    from mutants import MUTANTS, run
+
+    mutant = MUTANTS[index]
+    found = run(mutant)
+    right = mutant.cause in (found.cause or "")
+    return {
+        "name": mutant.name,
+        "group": mutant.group,
+        "rung": mutant.rung,
+        "found_rung": found.rung,
+        "module": mutant.module,
+        "found_module": found.module,
+        "expected_cause": mutant.cause,
+        "cause": found.cause if right else mutant.cause,
+        "found_cause": found.cause,
+        "right_cause": right,
+        "caught": found.rung == mutant.rung and not found.crashed,
+        "text": found.text,
+    }
 
 
 def to_markdown(environment: dict[str, Any], rows: list[dict[str, Any]]) -> str:

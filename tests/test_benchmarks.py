@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from jax_impl.errors import InputError
+
 accuracy = runpy.run_path("benchmarks/accuracy.py", run_name="benchmark")
 
 
@@ -73,3 +75,31 @@ def test_the_table_of_the_family_is_what_the_tests_measured(tmp_path):
     assert "**1 of 2 comparisons meet their bar**; **the tests FAILED**" in text
     assert "over it: resnet18:stem=cifar at 32x32: 4.0e-11" in text
     assert "result is 3.0e-11 off there, JAX's 2.0e-11" in text
+
+
+rungs = runpy.run_path("benchmarks/rungs.py", run_name="benchmark")
+
+
+def row(model: str, passed: bool = True) -> dict:
+    one = {"rung": "loss", "passed": passed, "tolerance": 16.0, "unit": "x noise", "detail": "d"}
+    found = [one | {"dtype": dtype, "measured": 3.0} for dtype in ("float64", "float32")]
+    return {"model": model, "rungs": found, "seconds": 2.0, "commit": "a"}
+
+
+def test_the_table_of_the_rungs():
+    rows = rungs["ordered"]({name: row(name) for name in ("resnet18", "simple_cnn")})
+    assert [each["model"] for each in rows] == ["simple_cnn", "resnet18"]
+    rows[1]["rungs"][1]["passed"] = False
+    assert rungs["line"](rows[1]) == "resnet18: FAIL; loss float32: d (2 s)"
+    text = rungs["to_markdown"]({"command": "c", "cpu": "x", "cores": 2}, rows)
+    assert "1 of 2 models" in text
+    assert "| `resnet18` | 3 of 16 | **FAIL** 3 of 16 | 2 | a |" in text
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"models": [{}]}'])
+def test_another_file_is_no_table_of_rungs(content, tmp_path):
+    path = tmp_path / "rungs.json"
+    assert rungs["kept"](path) == {}
+    path.write_text(content)
+    with pytest.raises(InputError, match="move it away"):
+        rungs["kept"](path)
