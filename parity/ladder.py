@@ -7,9 +7,10 @@ import numpy as np
 
 from parity.pair import Batch, Case, Pair, Tensors, precision
 from parity.result import Comparison, ModuleError, Result, result
-from parity.rounding import moved
+from parity.rounding import moved_arrays
 from parity.rungs import NUMERIC, forward
 from parity.tolerance import (
+    EPS,
     FLOAT64_OF_FLOAT32,
     Rounded,
     compare_float64,
@@ -38,7 +39,7 @@ def climb(
       state: the shared weights, a state_dict of float32 NumPy arrays.
       batches: of the same size. The first decides in float64; a narrower precision goes on to the
         next ones while a tensor is too far off, for rounding may have decided a tie
-        (`compare_rounded`).
+        (`compare_rounded`), and at last measures each framework's noise twice (`_noisier`).
       device: PyTorch's; JAX computes on its default one.
       jit: compile the JAX side; else it runs operation by operation.
       narrow: of "float32" and "bfloat16", float32 for the report's figures of every module.
@@ -57,6 +58,12 @@ def climb(
                 oracles.append(wide(state, batch))
             measured.append(_measure(oracles[len(measured)], sides(state, batch), dtype))
             comparison = compare_rounded(measured, dtype)
+        if not comparison.passed:
+            again = [
+                _noisier(figures, oracle, sides, state, batch, dtype)
+                for figures, oracle, batch in zip(measured, oracles, batches, strict=True)
+            ]
+            comparison = compare_rounded(again, dtype)
         if dtype == "float32":
             figures = measured[0]
         found.append(result(pair.name, name, dtype, comparison))
@@ -100,6 +107,28 @@ def _measure(
     return measure_rounded(ours, theirs, our_oracle, their_oracle, dtype)
 
 
+def _noisier(
+    figures: dict[str, Rounded],
+    oracle: tuple[Tensors, Tensors],
+    sides: Callable[[Tensors, Batch], tuple[Tensors, Tensors]],
+    state: Tensors,
+    batch: Batch,
+    dtype: str,
+) -> dict[str, Rounded]:
+    """With each framework's noise the larger one of two runs, the second from weights moved by one
+    rounding: in a deep net some activation of every batch is within rounding of zero, and where one
+    framework's falls on the other side by luck, so may the twin's."""
+    weights = moved_arrays(state, np.random.default_rng(0), EPS[dtype])
+    second = _measure(oracle, sides(weights, batch), dtype)
+    return {
+        name: found._replace(
+            our_noise=max(found.our_noise, second[name].our_noise),
+            their_noise=max(found.their_noise, second[name].their_noise),
+        )
+        for name, found in figures.items()
+    }
+
+
 def _own_noise(
     wide: Callable[[Tensors, Batch], tuple[Tensors, Tensors]],
     state: Tensors,
@@ -110,10 +139,8 @@ def _own_noise(
     it computes again from weights moved by one rounding of float64, with the examples in another
     order: a sum of many values hardly feels the first, and rounds otherwise by the second."""
     rng = np.random.default_rng(0)
-    weights = {
-        name: moved(value.astype(np.float64), rng) if value.dtype.kind == "f" else value
-        for name, value in state.items()
-    }
+    exact = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in state.items()}
+    weights = moved_arrays(exact, rng)
     order = rng.permutation(len(batch.images))
     again = wide(weights, Batch(batch.images[order], batch.labels[order]))
     back = np.argsort(order)

@@ -1,6 +1,7 @@
 """Weights moved by one rounding: what a computation makes of them is its own response to rounding,
 which no two implementations that round differently can stay below."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,10 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def moved(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def moved(value: np.ndarray, rng: np.random.Generator, eps: float | None = None) -> np.ndarray:
     """Each number of a float array times 1 + eps u, u uniform in [-1, 1), eps of its dtype."""
-    eps = float(np.finfo(value.dtype).eps)
+    eps = float(np.finfo(value.dtype).eps) if eps is None else eps
     return (value * (1 + eps * rng.uniform(-1, 1, value.shape))).astype(value.dtype)
+
+
+def moved_arrays(
+    state: Mapping[str, np.ndarray], rng: np.random.Generator, eps: float | None = None
+) -> dict[str, np.ndarray]:
+    """Every float array `moved`; integers stay."""
+    return {
+        name: moved(value, rng, eps) if value.dtype.kind == "f" else value
+        for name, value in state.items()
+    }
 
 
 def moved_tree(variables: Any, seed: int) -> Any:

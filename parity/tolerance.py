@@ -4,7 +4,10 @@ In float32 and in bfloat16 each framework is measured against its own float64 ru
 numbers: that is its rounding noise. The difference of two equal implementations is at most the sum
 of their noises, so it may be no more than `DIFFERENCE_MULTIPLE` times the larger one. That says
 nothing of a framework that is noisier than it claims to be (TF32, bfloat16 products, a one-pass
-variance): so it may also be no more than `NOISE_MULTIPLE` times the noise of the quieter one.
+variance): so it may also be no more than `NOISE_MULTIPLE` times the noise of the quieter one. In a
+deep net that noise is a matter of luck: of which activations rounding moves past zero. Where a
+tensor is too far off on every batch, each framework's noise is the larger one of two runs, the
+second from weights moved by one rounding.
 
 In float64 both sides compute the same real numbers, and a difference of formula is far above the
 rounding: the comparison is an exact gate of 1e-12. Where a tensor is ill-conditioned, its float32
