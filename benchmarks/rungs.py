@@ -135,7 +135,7 @@ def to_markdown(environment: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Every model on the numeric rungs",
         "",
-        f"**{passed} of {len(rows)} models pass all of them**",
+        f"**{passed} of {len(rows)} models pass all of them**" + unmeasured(rows),
         "",
         "What was measured, of what is allowed: " + "; ".join(f"{k}: {v}" for k, v in units.items())
         + ". 16 handwritten digits a batch; JAX by single operations.",
@@ -151,6 +151,12 @@ def to_markdown(environment: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         found = " | ".join(cells.get(column, "") for column in columns)
         lines.append(f"| `{row['model']}` | {found} | {row['seconds']:.0f} | {row['commit']} |")
     return "\n".join(lines) + "\n"
+
+
+def unmeasured(rows: list[dict[str, Any]]) -> str:
+    """The models that the table lacks."""
+    lacking = sorted(set(registry.MODELS) - {row["model"].split(":")[0] for row in rows})
+    return f"; not measured: {', '.join(lacking)}" if lacking else ""
 
 
 def cell(rung: dict[str, Any]) -> str:

@@ -84,6 +84,20 @@ def test_replicas_widen_the_bars_to_their_spread(theirs, passed):
     assert [comparison.passed for comparison in found] == passed
 
 
+@pytest.mark.parametrize(
+    "theirs, passed",
+    [
+        (training([1.04, 0.5], 0.61), [True, True]),
+        (training([1.06, 0.5], 0.61), [False, True]),
+        (training([1.0, 0.5], 0.57), [True, False]),
+    ],
+)
+def test_one_run_has_no_spread(theirs, passed):
+    plan = Plan([np.arange(2)] * 2, "part", 2, 10, 4)
+    found = accuracy._against_replicas([training([1.0, 0.5], 0.6)], theirs, plan, 10_000)
+    assert [comparison.passed for comparison in found] == passed
+
+
 @pytest.fixture(scope="module")
 def few() -> tuple[Dataset, accuracy.TorchData]:
     """A hundred digits to train on, and as many to test on."""

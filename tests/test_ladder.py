@@ -118,6 +118,16 @@ def test_a_jump_that_the_twin_was_spared_by_luck(lucky, passed):
     assert compare_rounded([again], "float32").passed is passed
 
 
+def test_losses_that_are_no_numbers_fail_the_replay():
+    """Also where JAX's second run has none there either."""
+    first, again = np.array([2.0, 1.0, np.nan]), np.array([2.0, 1.0 + 1e-9, np.nan])
+    own = replay._own(again, first)
+    np.testing.assert_allclose(own, [0, 1e-9, 1e-9], rtol=1e-6)
+    differences = np.abs(first - np.array([2.0, 1.0, 0.5]))
+    assert replay._judged(differences[:2], own[:2], 0, "").passed
+    assert not replay._judged(differences, own, 0, "").passed
+
+
 def test_a_wrong_gradient_by_the_inputs_alone_is_found():
     pair = pairs.mlp()
 

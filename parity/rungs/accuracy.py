@@ -126,9 +126,13 @@ def run(
         console.line(f"{pair.name}: training {plan.extent} in each framework")
         first = _shown(run_jax, f"{pair.name} in JAX", variables, plan, console)
         second = _shown(run_torch, f"{pair.name} in PyTorch", variables, plan, console)
-        comparisons = _fixed(first, second, plan, len(ours.test.labels))
+        images = len(ours.test.labels)
+        seen, runs = min(images, CHECKPOINT_IMAGES), [first]
+        if plan.replicas:
+            comparisons = _against_replicas(runs, second, plan, seen)
+        else:
+            comparisons = _fixed(first, second, plan, images)
         if plan.replicas and not all(comparison.passed for comparison in comparisons):
-            runs = [first]
             for number in range(1, plan.replicas + 1):
                 moved = moved_tree(variables, number)
                 name = f"{pair.name} in JAX, replica {number} of {plan.replicas}"
@@ -136,7 +140,6 @@ def run(
                     runs.append(run_jax(moved, plan.orders, _silent, advance))
                 losses = " ".join(f"{loss:.3f}" for loss in runs[-1].losses)
                 console.line(f"{name}: losses {losses}, accuracy {100 * runs[-1].accuracy:.2f} %")
-            seen = min(len(ours.test.labels), CHECKPOINT_IMAGES)
             comparisons = _against_replicas(runs, second, plan, seen)
     results = [result(pair.name, "accuracy", "float32", comparison) for comparison in comparisons]
     return Outcome(results, [first, second], plan)
@@ -287,32 +290,39 @@ def _fixed(first: Training, second: Training, plan: Plan, images: int) -> list[C
 def _against_replicas(
     runs: list[Training], second: Training, plan: Plan, images: int
 ) -> list[Comparison]:
-    """The fixed bars, widened to the range that holds a further run like `runs`."""
-    count = len(runs)
-    factor = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * math.sqrt(1 + 1 / count)
+    """The fixed bars, widened to the range that holds a further run like `runs`; by a single run
+    they are as they are."""
     losses, theirs = np.array([run.losses for run in runs]), np.array(second.losses)
-    tolerances = np.maximum(LOSS_TOLERANCE, factor * losses.std(0, ddof=1) / theirs)
-    text = (
-        f"{{:.4f}} on average of {count} JAX runs that differ by a rounding, {{:.4f}} in PyTorch; "
-        "tolerance 5 % or their spread"
-    )
+    tolerances = np.maximum(LOSS_TOLERANCE, _spread(losses) / theirs)
+    several = len(runs) > 1
+    of = f"on average of {len(runs)} JAX runs that differ by a rounding" if several else "in JAX"
+    text = f"{{:.4f}} {of}, {{:.4f}} in PyTorch; tolerance 5 %" + several * " or their spread"
     loss = _losses(losses.mean(0), theirs, tolerances, plan, text)
     accuracies = np.array([np.mean(run.checkpoints) for run in runs])
     mean, their_mean = float(accuracies.mean()), float(np.mean(second.checkpoints))
     measured = 100 * abs(mean - their_mean)
-    spread = factor * float(accuracies.std(ddof=1))
+    spread = float(_spread(accuracies))
     tolerance = 100 * max(_sampling((mean + their_mean) / 2, images), spread)
     accuracy = Comparison(
         measured <= tolerance,
         measured,
         tolerance,
         "points of mean test accuracy",
-        f"{plan.extent}; after each {plan.unit}, on {images:,} images: {100 * mean:.2f} % on "
-        f"average of {count} JAX runs that differ by a rounding ({100 * accuracies.min():.2f} to "
-        f"{100 * accuracies.max():.2f}), {100 * their_mean:.2f} % in PyTorch; tolerance "
-        "their spread, or 3 sqrt(2 p (1 - p) / images)",
+        f"{plan.extent}; after each {plan.unit}, on {images:,} images: {100 * mean:.2f} % {of} "
+        f"({100 * accuracies.min():.2f} to {100 * accuracies.max():.2f}), {100 * their_mean:.2f} % "
+        f"in PyTorch; tolerance {several * 'their spread, or '}3 sqrt(2 p (1 - p) / images)",
     )
     return [loss, accuracy]
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Of the runs, the first axis: how far from their mean a further one is with probability
+    `CONFIDENCE` at most; zero by a single run."""
+    count = len(values)
+    if count == 1:
+        return np.zeros(values.shape[1:])
+    factor = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * math.sqrt(1 + 1 / count)
+    return factor * values.std(0, ddof=1)
 
 
 def _losses(

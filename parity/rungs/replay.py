@@ -93,13 +93,19 @@ def replay(
     if not (differences <= PARAMETERS_BAR).all():
         replica = jax_run(case, state, stepper, seed=1)
         again = np.array([replica.step(batch) for batch in batches])
-        own = np.maximum.accumulate(np.abs(again - losses[:, 0]) / np.abs(losses[:, 0]))
+        own = _own(again, losses[:, 0])
         differences, own = differences[own <= CHAOS], own[own <= CHAOS]
         told = (
             "; a second run of JAX from weights moved by one rounding differs by up to "
             f"{max(own, default=0.0):.1e}"
         )
     return result(pair.name, "replay", "float64", _judged(differences, own, seed, told))
+
+
+def _own(again: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """By step, the most by which JAX's losses have differed from its own so far; a loss that is no
+    number explains nothing."""
+    return np.nan_to_num(np.fmax.accumulate(np.abs(again - first) / np.abs(first)), nan=0.0)
 
 
 def _judged(differences: np.ndarray, own: np.ndarray, seed: int, told: str) -> Comparison:
