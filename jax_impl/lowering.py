@@ -18,6 +18,9 @@ IN_PLACE = "xla_cpu_copy_insertion_use_region_analysis"
 WINOGRAD_TILES, WINOGRAD_CHANNELS = 512, 16
 """Of 2x2 pixels, and of the input: with fewer the transforms cost more than they save."""
 
+FEW_CHANNELS = 8
+"""Up to so many, taps are taken by whole rows: of one alone there is too little to copy."""
+
 
 def on_cpu() -> bool:
     """Whether what is traced now will run on the CPU by JAX's configuration."""
@@ -94,12 +97,15 @@ def conv2d_im2col(
     rows = _live(kh, h, out_h, stride, padding, dilation)
     columns = _live(kw, w, out_w, stride, padding, dilation)
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    weights = kernel[rows.start : rows.stop, columns.start : columns.stop]
+    if groups == dilation == 1 and len(columns) > stride > 1 and c <= FEW_CHANNELS:
+        patches = _patches_by_rows(padded, rows, columns, out_h, out_w, stride)
+        return (patches @ weights.reshape(-1, o)).reshape(n, out_h, out_w, o)
     taps = [
         _window(padded, i * dilation, j * dilation, out_h, out_w, stride)
         for i in rows
         for j in columns
     ]
-    weights = kernel[rows.start : rows.stop, columns.start : columns.stop]
     if groups == 1:
         patches = jnp.concatenate(taps, axis=-1) if len(taps) > 1 else taps[0]
         flat = patches.reshape(n * out_h * out_w, -1) @ weights.reshape(-1, o)
@@ -127,6 +133,25 @@ def _window(padded: jax.Array, i: int, j: int, out_h: int, out_w: int, stride: i
     n, _, _, c = padded.shape
     stop = (n, i + (out_h - 1) * stride + 1, j + (out_w - 1) * stride + 1, c)
     return lax.slice(padded, (0, i, j, 0), stop, (1, stride, stride, 1))
+
+
+def _patches_by_rows(
+    padded: jax.Array, rows: range, columns: range, out_h: int, out_w: int, stride: int
+) -> jax.Array:
+    """What all taps meet, [n out_h out_w, taps c], first along every row of pixels, by runs of
+    `stride`, which lie together in memory, then down the rows."""
+    n, h, w, c = padded.shape
+    across = out_w + (len(columns) - 1) // stride
+    padded = padded[:, :, columns.start : columns.start + across * stride]
+    missing = across * stride - padded.shape[2]
+    runs = jnp.pad(padded, ((0, 0), (0, 0), (0, missing), (0, 0))).reshape(n, h, across, -1)
+    line = [
+        lax.slice(runs, (0, 0, j, 0), (n, h, j + out_w, min(stride, len(columns) - j * stride) * c))
+        for j in range(-(-len(columns) // stride))
+    ]
+    lines = jnp.concatenate(line, axis=-1)
+    taps = [lax.slice_in_dim(lines, i, i + (out_h - 1) * stride + 1, stride, axis=1) for i in rows]
+    return jnp.concatenate(taps, axis=-1).reshape(n * out_h * out_w, -1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))

@@ -106,13 +106,17 @@ def test_float64_forward_statistics_and_gradients(name, train):
     "size, kernel, stride, padding, dilation, groups",
     [(8, 3, 1, 1, 1, 1), (9, 3, 2, 1, 1, 1), (1, 3, 1, 1, 1, 1), (2, 3, 1, 1, 1, 1)]
     + [(2, 3, 2, 1, 1, 1), (16, 7, 2, 3, 1, 1), (5, 1, 2, 0, 1, 1), (6, 4, 1, 2, 1, 1)]
-    + [(8, 3, 1, 2, 2, 1), (2, 3, 1, 4, 4, 1), (8, 3, 2, 1, 1, 3), (4, 3, 1, 2, 2, 6)],
+    + [(8, 3, 1, 2, 2, 1), (2, 3, 1, 4, 4, 1), (8, 3, 2, 1, 1, 3), (4, 3, 1, 2, 2, 6)]
+    + [(1, 7, 2, 3, 1, 1), (12, 5, 3, 0, 1, 1), (10, 5, 2, 4, 1, 1)],
 )
-def test_lowerings_of_a_convolution_agree(size, kernel, stride, padding, dilation, groups):
+@pytest.mark.parametrize("channels", [6, lowering.FEW_CHANNELS + 4])
+def test_lowerings_of_a_convolution_agree(
+    size, kernel, stride, padding, dilation, groups, channels
+):
     """Values and gradients, against lax.conv and against PyTorch."""
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(2, size, size + 1, 6))
-    weights = rng.normal(size=(kernel, kernel, 6 // groups, 12))
+    images = rng.normal(size=(2, size, size + 1, channels))
+    weights = rng.normal(size=(kernel, kernel, channels // groups, 12))
     arguments = stride, padding, dilation, groups
     theirs = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
     their_weights = torch.from_numpy(weights.transpose(3, 2, 0, 1).copy()).requires_grad_()

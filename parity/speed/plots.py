@@ -111,7 +111,7 @@ def amortised_plot(report: SpeedReport) -> Figure:
         axes.set_title(str(result.task))
         axes.set_xlabel("epochs trained")
         axes.set_ylabel("s an epoch, with compilation")
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
     return _panels(_trained(report), draw, 3.0)
 
