@@ -7,7 +7,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from parity.speed.results import (
     BASELINE,
@@ -82,6 +82,7 @@ def throughput_plot(report: SpeedReport) -> Figure:
         axes.grid(axis="x")
         axes.set_title(str(result.task))
         axes.set_xlabel("images/s, median and 95 % interval")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
     rows = max((len(shown(result)) for result in report.results), default=1)
