@@ -99,13 +99,13 @@ def conv2d_im2col(
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     weights = kernel[rows.start : rows.stop, columns.start : columns.stop]
     if groups == dilation == 1 and len(columns) > stride > 1 and c <= FEW_CHANNELS:
-        patches = _patches_by_rows(padded, rows, columns, out_h, out_w, stride)
-        return (patches @ weights.reshape(-1, o)).reshape(n, out_h, out_w, o)
-    taps = [
-        _window(padded, i * dilation, j * dilation, out_h, out_w, stride)
-        for i in rows
-        for j in columns
-    ]
+        taps = _taps_by_rows(padded, rows, columns, out_h, out_w, stride)
+    else:
+        taps = [
+            _window(padded, i * dilation, j * dilation, out_h, out_w, stride)
+            for i in rows
+            for j in columns
+        ]
     if groups == 1:
         patches = jnp.concatenate(taps, axis=-1) if len(taps) > 1 else taps[0]
         flat = patches.reshape(n * out_h * out_w, -1) @ weights.reshape(-1, o)
@@ -135,12 +135,15 @@ def _window(padded: jax.Array, i: int, j: int, out_h: int, out_w: int, stride: i
     return lax.slice(padded, (0, i, j, 0), stop, (1, stride, stride, 1))
 
 
-def _patches_by_rows(
+def _taps_by_rows(
     padded: jax.Array, rows: range, columns: range, out_h: int, out_w: int, stride: int
-) -> jax.Array:
-    """What all taps meet, [n out_h out_w, taps c], first along every row of pixels, by runs of
-    `stride`, which lie together in memory, then down the rows."""
-    n, h, w, c = padded.shape
+) -> list[jax.Array]:
+    """What the taps of each row of the kernel meet: [n, out_h, out_w, columns c], in `rows`.
+
+    Pixels of one stride lie together in memory: a row's taps are copied as runs of that length, for
+    all rows of pixels at once.
+    """
+    n, h, _, c = padded.shape
     across = out_w + (len(columns) - 1) // stride
     padded = padded[:, :, columns.start : columns.start + across * stride]
     missing = across * stride - padded.shape[2]
@@ -149,9 +152,8 @@ def _patches_by_rows(
         lax.slice(runs, (0, 0, j, 0), (n, h, j + out_w, min(stride, len(columns) - j * stride) * c))
         for j in range(-(-len(columns) // stride))
     ]
-    lines = jnp.concatenate(line, axis=-1)
-    taps = [lax.slice_in_dim(lines, i, i + (out_h - 1) * stride + 1, stride, axis=1) for i in rows]
-    return jnp.concatenate(taps, axis=-1).reshape(n * out_h * out_w, -1)
+    met = jnp.concatenate(line, axis=-1)
+    return [lax.slice_in_dim(met, i, i + (out_h - 1) * stride + 1, stride, axis=1) for i in rows]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
