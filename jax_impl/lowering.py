@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jax_impl import winograd
+from jax_impl.memory import kept
 
 IN_PLACE = "xla_cpu_copy_insertion_use_region_analysis"
 
@@ -192,8 +193,7 @@ def _max_pool_backward(window: int, stride: int, padding: int, saved, gradient: 
     """Pixels at the same place of their stride are met by the same taps: a sum for each place."""
     first, (n, h, w, c) = saved
     if on_cpu():
-        never = first[0, 0, 0, 0] < 0
-        first, gradient = _kept(first, never), _kept(gradient, never)
+        first, gradient = kept(first), kept(gradient)
     out_h, out_w = gradient.shape[1:3]
     down, across = -(-(h + 2 * padding) // stride), -(-(w + 2 * padding) // stride)
     zero = jnp.zeros((), gradient.dtype)
@@ -211,12 +211,6 @@ def _max_pool_backward(window: int, stride: int, padding: int, saved, gradient: 
     rows = [jnp.stack([place(i, j) for j in range(stride)], 3) for i in range(stride)]
     total = jnp.stack(rows, 2).reshape(n, stride * down, stride * across, c)
     return (total[:, padding : padding + h, padding : padding + w],)
-
-
-def _kept(array: jax.Array, never: jax.Array) -> jax.Array:
-    """The same array, in memory: else XLA computes it again, from all that it comes from, for each
-    of its readers. That a branch is never taken it does not see."""
-    return lax.cond(never, lambda x: -x, lambda x: x, array)
 
 
 max_pool2d.defvjp(_max_pool_forward, _max_pool_backward)
@@ -252,6 +246,8 @@ def _batch_norm_backward(eps: float, saved, gradients: tuple[jax.Array, jax.Arra
     by_scale = (by_y * ((x - mean) * inverse)).sum((0, 1, 2))
     by_x = (inverse * scale) * (by_y - by_bias / count - (x - mean) * (inverse * by_scale / count))
     by_x += by_mean / count + (x - mean) * (2 / count * by_var)
+    if on_cpu():
+        by_x = kept(by_x)  # up to 16 sums read it, in the gradient of the convolution before
     return by_x, by_scale.astype(scale.dtype), by_bias.astype(scale.dtype)
 
 

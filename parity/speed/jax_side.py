@@ -24,9 +24,10 @@ from parity.speed.runner import CHECKED, ROWS, Runner, Setup, logits_norm
 from parity.speed.workloads import Task
 from parity.weights import to_flax
 
-LEAST_CHUNK = 4
+LEAST_CHUNK = 16
 """Batches of one scanned call. Training makes `train.CHUNK` of a call, and so pays once for the
-memory of a step; few, for a block of slow ones."""
+memory of a step, which four would still pay a twentieth of their time for; few, for a block of slow
+ones."""
 
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 

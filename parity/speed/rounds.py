@@ -179,9 +179,10 @@ def _agree(blocks: Sequence[float]) -> bool:
 
 
 def timed_block(workers: Mapping[str, Worker], name: str, steps: int, limit: float) -> Block:
-    """One block of one worker, while the others wait, and the work of other processes."""
+    """One block of one worker, after an untimed one, while the others wait, and the work of other
+    processes."""
     before, started = _others(workers), time.perf_counter()
-    seconds = workers[name].ask("block", limit, steps=steps)
+    seconds = workers[name].ask("block_after_others", limit, steps=steps)
     after, wall = _others(workers), time.perf_counter() - started
     other = None if before is None or after is None else max(0.0, after - before) / wall
     return Block(seconds, steps, other)
