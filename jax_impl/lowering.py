@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from jax_impl import winograd
-from jax_impl.memory import kept
 
 IN_PLACE = "xla_cpu_copy_insertion_use_region_analysis"
 
@@ -192,8 +191,7 @@ def _max_pool_forward(images: jax.Array, window: int, stride: int, padding: int)
 def _max_pool_backward(window: int, stride: int, padding: int, saved, gradient: jax.Array):
     """Pixels at the same place of their stride are met by the same taps: a sum for each place."""
     first, (n, h, w, c) = saved
-    if on_cpu():
-        first, gradient = kept(first), kept(gradient)
+    first, gradient = kept(first), kept(gradient)
     out_h, out_w = gradient.shape[1:3]
     down, across = -(-(h + 2 * padding) // stride), -(-(w + 2 * padding) // stride)
     zero = jnp.zeros((), gradient.dtype)
@@ -246,12 +244,22 @@ def _batch_norm_backward(eps: float, saved, gradients: tuple[jax.Array, jax.Arra
     by_scale = (by_y * ((x - mean) * inverse)).sum((0, 1, 2))
     by_x = (inverse * scale) * (by_y - by_bias / count - (x - mean) * (inverse * by_scale / count))
     by_x += by_mean / count + (x - mean) * (2 / count * by_var)
-    if on_cpu():
-        by_x = kept(by_x)  # up to 16 sums read it, in the gradient of the convolution before
+    by_x = kept(by_x)  # up to 16 sums read it, in the gradient of the convolution before
     return by_x, by_scale.astype(scale.dtype), by_bias.astype(scale.dtype)
 
 
 batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
+
+
+def kept(array: jax.Array) -> jax.Array:
+    """The same array, in memory: else XLA on a CPU computes it again, from all that it comes from,
+    for each of its readers. That a branch is never taken it does not see."""
+    if not on_cpu():
+        return array
+    width = 8 * array.dtype.itemsize
+    first = array[(0,) * array.ndim]
+    ones = lax.population_count(lax.bitcast_convert_type(first, jnp.dtype(f"uint{width}")))
+    return lax.cond(ones > width, lambda x: -x, lambda x: x, array)
 
 
 def compiler_options() -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""An array that is kept is the same array, and XLA does keep it."""
+"""What `lowering.kept` keeps is the same array, and XLA does keep it."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jax_impl.memory import kept
+from jax_impl.lowering import kept
 
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.int32]
 SPECIAL = [0.0, -0.0, 1.0, -3.0, 1e30, np.inf, -np.inf, np.nan, -np.nan]
