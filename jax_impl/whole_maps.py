@@ -2,7 +2,7 @@
 
 With "same" padding a k x k kernel covers a map of at most (k + 1) / 2 pixels a side from each of
 its places. [h w c] numbers then give [h w o]: of 2x2 maps and a 3x3 kernel a product of 16 blocks
-of c x o, where im2col multiplies and copies 36 that mostly hold padding.
+of c x o, where im2col copies and multiplies 36, most of them of padding.
 """
 
 from functools import partial
