@@ -2,8 +2,8 @@
 
 On a CPU a convolution is im2col and one matrix product: its gradients are then products too, and
 keep their speed inside `lax.scan`, where those of `lax.conv` do not. Fewer products are taken for a
-3x3 convolution of many pixels, by Winograd's algorithm, and for many maps of two pixels a side, by
-whole maps. Elsewhere the vendor's convolution serves.
+3x3 convolution of many pixels, by Winograd's algorithm, and of many maps of 2x2, as a dense layer.
+Elsewhere the vendor's convolution serves.
 """
 
 from functools import cache, partial
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jax_impl import whole_maps, winograd
+from jax_impl import dense_conv, winograd
 
 IN_PLACE = "xla_cpu_copy_insertion_use_region_analysis"
 
@@ -20,7 +20,7 @@ WINOGRAD_TILES, WINOGRAD_CHANNELS = 512, 16
 """Of 2x2 pixels, and of the input: with fewer the transforms cost more than they save."""
 
 MANY_MAPS = 64
-"""With fewer, writing the matrix of a product of whole maps costs more than it saves."""
+"""With fewer, writing the matrix of a dense product costs more than it saves."""
 
 FEW_CHANNELS = 8
 """Up to so many, taps are taken by whole rows: of one alone there is too little to copy."""
@@ -51,19 +51,26 @@ def conv2d(
     Returns:
         [n, (h + 2 padding - dilation (kh - 1) - 1) // stride + 1, the same of w and kw, o]
     """
-    if on_cpu():
-        if stride == dilation == groups == 1 and _by_whole_maps(images, kernel, padding):
-            return whole_maps.conv2d(images, kernel)
-        if _by_winograd(images, kernel, (stride, padding, dilation, groups)):
-            return winograd.conv3x3(images, kernel)
-        return conv2d_im2col(images, kernel, stride, padding, dilation, groups)
-    return conv2d_native(images, kernel, stride, padding, dilation, groups)
+    options = stride, padding, dilation, groups
+    if not on_cpu():
+        return conv2d_native(images, kernel, *options)
+    if _by_dense_product(images, kernel, options):
+        return dense_conv.conv2d(images, kernel)
+    if _by_winograd(images, kernel, options):
+        return winograd.conv3x3(images, kernel)
+    return conv2d_im2col(images, kernel, *options)
 
 
-def _by_whole_maps(images: jax.Array, kernel: jax.Array, padding: int) -> bool:
+def _by_dense_product(images: jax.Array, kernel: jax.Array, options: tuple[int, ...]) -> bool:
     """Whether a CPU is faster by it; of maps of one pixel im2col makes the same product."""
     n, h, w, _ = images.shape
-    return whole_maps.covered(images, kernel, padding) and h * w > 1 and n >= MANY_MAPS
+    stride, padding, dilation, groups = options
+    return (
+        stride == dilation == groups == 1
+        and dense_conv.covered(images, kernel, padding)
+        and h * w > 1
+        and n >= MANY_MAPS
+    )
 
 
 def _by_winograd(images: jax.Array, kernel: jax.Array, options: tuple[int, ...]) -> bool:

@@ -8,7 +8,7 @@ import torch
 from jax import tree_util
 
 import torch_ref.models
-from jax_impl import lowering
+from jax_impl import dense_conv, lowering
 from jax_impl.errors import InputError
 from jax_impl.models import MODELS, Model, Variables, create_model
 from parity.pair import create_pair
@@ -71,6 +71,19 @@ def test_init_is_torchs(text):
 @pytest.mark.parametrize("name", ["simple_cnn", "resnet18", "resnet50"])
 @pytest.mark.parametrize("train", [False, True])
 def test_float64_forward_statistics_and_gradients(name, train):
+    equals_its_twin(name, train)
+
+
+def test_small_maps_as_dense_layers_in_a_whole_model(monkeypatch):
+    monkeypatch.setattr(lowering, "MANY_MAPS", 16)
+    called, conv2d = [], dense_conv.conv2d
+    monkeypatch.setattr(dense_conv, "conv2d", lambda x, k: called.append(x.shape) or conv2d(x, k))
+    equals_its_twin("resnet18", train=True)
+    assert bool(called) == lowering.on_cpu()
+
+
+def equals_its_twin(name: str, train: bool) -> None:
+    """Logits, loss, statistics and gradients of 16 images."""
     with jax.enable_x64(True):
         model, variables, twin = randomised(name)
         images = np.random.default_rng(1).normal(size=(16, 32, 32, 3))

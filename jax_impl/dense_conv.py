@@ -1,4 +1,4 @@
-"""Convolution of maps so small that every output sees all of one, as a product of whole maps.
+"""Convolution of maps so small that every output sees all of one, as a dense layer.
 
 With "same" padding a k x k kernel covers a map of at most (k + 1) / 2 pixels a side from each of
 its places. [h w c] numbers then give [h w o]: of 2x2 maps and a 3x3 kernel a product of 16 blocks
