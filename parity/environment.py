@@ -84,13 +84,16 @@ def describe(device: str) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """This checkout's commit, with "+" where files differ from it; None outside a checkout."""
+    """This checkout's commit, with "+" where files differ from it.
+
+    Outside a checkout, what the environment variable COMMIT says; None if it says nothing.
+    """
     root = Path(__file__).resolve().parents[1]
     try:
         head = _git(root, "rev-parse", "--short", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("COMMIT") or None
     return head + ("+" if changed else "")
 
 

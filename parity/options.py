@@ -197,8 +197,16 @@ class SpeedOptions:
     compile_limit: float = 10.0
     """minutes until a variant's warm-up is given up"""
 
+    roofline: bool = True
+    """measure the machine's ceilings and count the work, for the distance from the hardware's
+    limits"""
+
+    busy: bool = False
+    """show the ratios of a task also where other work made its timings invalid"""
+
     notebook: bool = False
-    """also train the notebook's small CNN from start to end, with compilation"""
+    """also train the notebook's small CNN from start to end, with compilation: JAX's scan,
+    PyTorch's eager, its fastest two others at that task and, on a GPU, cuda_graph"""
 
     notebook_repeats: int = 1
     """trainings of each variant"""
@@ -213,7 +221,8 @@ class SpeedOptions:
     """of the initial weights and of the batches"""
 
     out: Path | None = None
-    """directory for speed.json, speed.md and the plots; by default runs/speed-DATE-TIME"""
+    """directory for speed.json, speed.md and the plots, written after every task; by default
+    runs/speed-DATE-TIME"""
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """auto: a GPU if both frameworks see one"""

@@ -51,7 +51,7 @@ class Fake:
             yield [loss]
 
     def fit(self, steps: int) -> int:
-        return min(steps, 2)
+        return 2
 
     def advance(self, steps: int) -> None:
         if "advance" in self.settings:

@@ -18,8 +18,8 @@ from parity.options import SpeedOptions
 from parity.recipes import recipe
 from parity.speed import load, report
 from parity.speed.checks import Reference, wrong_loss
-from parity.speed.notebook import Training, alternating, to_training
-from parity.speed.processes import Worker, WorkerFailed, started
+from parity.speed.notebook import alternating, to_training
+from parity.speed.processes import Worker, WorkerFailed, other_seconds, started
 from parity.speed.results import BASELINE, SpeedReport, TaskResult, throughput
 from parity.speed.roofline import Ceilings, Work
 from parity.speed.rounds import Conditions, Timing, time_task
@@ -42,7 +42,8 @@ NOTEBOOK_DEFAULT = "fused_channels_last"
 
 
 def run(options: SpeedOptions, variants: Sequence[Variant] = VARIANTS) -> int:
-    """Returns the exit status: 1 if a variant computed a wrong loss, or all of a framework failed.
+    """Returns the exit status: 1 if a variant computed a wrong loss, all of a framework failed, or
+    the machine was busy with other work. What is found is written as the run goes on.
 
     Args:
       variants: the registry to choose from.
@@ -55,11 +56,16 @@ def run(options: SpeedOptions, variants: Sequence[Variant] = VARIANTS) -> int:
     report.check_free(out)
     console = Console()
     busy_before = load.other_cores()
-    if (line := load.warning(busy_before, None)) is not None:
+    if (line := load.warning(busy_before)) is not None:
         console.line(line)
-    with tempfile.TemporaryDirectory(prefix="speed-", ignore_cleanup_errors=True) as directory:
-        made = _Run(options, chosen, console, Path(directory), busy_before).report()
-    report.write(made, out)
+    try:
+        with tempfile.TemporaryDirectory(prefix="speed-", ignore_cleanup_errors=True) as scratch:
+            files = Path(scratch)
+            made = _Run(options, chosen, variants, console, files, busy_before, out).report()
+    except KeyboardInterrupt as interrupt:
+        if (out / report.JSON).exists():
+            raise KeyboardInterrupt(f"what was timed is in {out}") from interrupt
+        raise
     report.show(made, console)
     console.line(f"report: {out / report.MARKDOWN}, {report.JSON} and plots")
     return 0 if made.passed else 1
@@ -85,13 +91,15 @@ def _check(options: SpeedOptions, variants: Sequence[Variant]) -> list[Variant]:
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What every part of a run needs. `files` is its scratch directory."""
+    """What every part of a run needs. `files` is its scratch directory, `out` the report's."""
 
     options: SpeedOptions
     variants: list[Variant]
+    known: Sequence[Variant]
     console: Console
     files: Path
     busy_before: float
+    out: Path
 
     @property
     def limit(self) -> float:
@@ -117,19 +125,35 @@ class _Run:
             "precision": "as each task says; no TF32 in float32, in either framework",
             "variables": {k: v for k, v in os.environ.items() if k.startswith(TUNING)},
         }
-        ceilings = {p: self.ceilings(p, device) for p in {task.precision for task in chosen}}
-        results = tuple(
-            self.task(task, device, images, ceilings[task.precision]) for task in chosen
-        )
-        trainings, problems = self.notebook(results, device) if options.notebook else ([], [])
-        return SpeedReport(
+        made = SpeedReport(
             environment,
             dataclasses.asdict(choice),
             dataclasses.asdict(options),
             self.busy_before,
-            results,
-            tuple(trainings),
-            tuple(problems),
+            results=(),
+            left_out=self.left_out(chosen, device),
+        )
+        ceilings: dict[str, Ceilings | None] = {}
+        if options.roofline:
+            ceilings = {p: self.ceilings(p, device) for p in {task.precision for task in chosen}}
+        for number, task in enumerate(chosen, 1):
+            result = self.task(task, device, images, ceilings.get(task.precision), made, number)
+            done = f"{number} of {len(chosen)} tasks are timed"
+            last = number == len(chosen) and not options.notebook
+            made = dataclasses.replace(
+                made, results=(*made.results, result), unfinished=None if last else done
+            )
+            report.write(made, self.out)
+        return self.notebook(made, device) if options.notebook else made
+
+    def left_out(self, chosen: Sequence[Task], device: str) -> tuple[str, ...]:
+        """The variants, ablations apart, that could be timed at one of the tasks and will not."""
+        return tuple(
+            str(v)
+            for v in self.known
+            if v not in self.variants
+            and not v.ablation
+            and any(t.mode in v.modes and not v.unavailable(t, device == "gpu") for t in chosen)
         )
 
     def save(self, worker: Worker, data: str, chosen: Sequence[Task]) -> int:
@@ -171,8 +195,15 @@ class _Run:
         )
         return made
 
-    def task(self, task: Task, device: str, images: int, ceilings: Ceilings | None) -> TaskResult:
-        """One task: its reference and its work, and then the timings."""
+    def task(
+        self, task: Task, device: str, images: int, ceilings: Ceilings | None, made: SpeedReport,
+        number: int,
+    ) -> TaskResult:  # fmt: skip
+        """One task: its reference and its work, and then the timings, written after every round.
+
+        Args:
+          made: the report of the tasks before it, the `number`th.
+        """
         lr, asked = recipe(registry.parse(task.model).name).lr, dataclasses.asdict(task)
         variants = [v for v in self.variants if task.mode in v.modes]
         try:
@@ -195,13 +226,26 @@ class _Run:
         reference = Reference(*map(tuple, losses))
         work = problem = None
         try:
-            with started(ROOFLINE, self.files, device) as worker:
-                found = worker.ask(
-                    "work", self.limit, task=asked, device=device, lr=lr, images=images
-                )
-            work = Work(**found)
+            if self.options.roofline:
+                with started(ROOFLINE, self.files, device) as worker:
+                    found = worker.ask(
+                        "work", self.limit, task=asked, device=device, lr=lr, images=images
+                    )
+                work = Work(**found)
         except WorkerFailed as error:
             problem = f"its work could not be counted: {error}"
+
+        def result(timings: list[Timing]) -> TaskResult:
+            return TaskResult(task, tuple(timings), reference, work, ceilings, problem)
+
+        def after_round(timings: list[Timing]) -> None:
+            rounds = max((len(t.blocks) for t in timings), default=0)
+            unfinished = f"{rounds} of {self.options.rounds} rounds of task {number}"
+            results = (*made.results, result(timings))
+            report.write_samples(
+                dataclasses.replace(made, results=results, unfinished=unfinished), self.out
+            )
+
         timings = time_task(
             task,
             variants,
@@ -210,24 +254,32 @@ class _Run:
             ),
             self.console.line,
             lambda losses: wrong_loss(losses, reference, task.precision),
+            after_round,
         )
+        timed = result(timings)
+        if (held := made.withheld(timed)) is not None:
+            self.console.line(f"{task}: {held}")
+            return timed
         for timing in timings:
             if timing.good and timing.blocks:
                 self.console.line(
                     f"{task}: {timing.name}: {throughput(timing).median:,.0f} images/s"
                 )
-        return TaskResult(task, tuple(timings), reference, work, ceilings, problem)
+        return timed
 
-    def notebook(
-        self, results: Sequence[TaskResult], device: str
-    ) -> tuple[list[Training], list[str]]:
-        """The trainings from start to end, and what went wrong with others."""
-        chosen, trainings, problems = recipe("simple_cnn"), [], []
-        for variant, repeat in alternating(
-            notebook_variants(results, self.variants), self.options.notebook_repeats
-        ):
+    def notebook(self, made: SpeedReport, device: str) -> SpeedReport:
+        """The report with the trainings from start to end, written after each of them."""
+        chosen = recipe("simple_cnn")
+        turns = alternating(
+            notebook_variants(made.results, self.variants, device == "gpu"),
+            self.options.notebook_repeats,
+        )
+        for number, (variant, repeat) in enumerate(turns, 1):
+            done = f"{number} of {len(turns)} trainings from start to end"
+            made = dataclasses.replace(made, unfinished=None if number == len(turns) else done)
             try:
                 with started(NOTEBOOK, self.files, device) as worker:
+                    before, since = other_seconds([worker]), time.perf_counter()
                     found = worker.ask(
                         "train",
                         None,
@@ -238,25 +290,35 @@ class _Run:
                         batch_size=chosen.batch_size,
                         files=str(self.files),
                     )
+                    after, wall = other_seconds([worker]), time.perf_counter() - since
             except WorkerFailed as error:
-                problems.append(f"{variant} failed: {error}")
-                self.console.line(f"notebook: {problems[-1]}")
-                continue
-            trainings.append(to_training(variant, repeat, found))
-            self.console.line(
-                f"notebook: {variant}: {trainings[-1].seconds:.1f} s, accuracy "
-                f"{100 * trainings[-1].epochs[-1].accuracy:.2f} %"
-            )
-        return trainings, problems
+                problem = f"{variant} failed: {error}"
+                made = dataclasses.replace(
+                    made, notebook_problems=(*made.notebook_problems, problem)
+                )
+                self.console.line(f"notebook: {problem}")
+            else:
+                other = None if before is None or after is None else (after - before) / wall
+                training = to_training(variant, repeat, found, other)
+                made = dataclasses.replace(made, notebook=(*made.notebook, training))
+                self.console.line(
+                    f"notebook: {variant}: {made.withheld(training) or f'{training.seconds:.1f} s'}"
+                    f", accuracy {100 * training.epochs[-1].accuracy:.2f} %"
+                )
+            report.write(made, self.out)
+        return made
 
 
-def notebook_variants(results: Sequence[TaskResult], variants: Sequence[Variant]) -> list[Variant]:
-    """JAX's `scan`, PyTorch's `eager`, and PyTorch's fastest others at the notebook's own task.
+def notebook_variants(
+    results: Sequence[TaskResult], variants: Sequence[Variant], gpu: bool
+) -> list[Variant]:
+    """JAX's `scan`, PyTorch's `eager`, PyTorch's fastest others at the notebook's own task, and on
+    a GPU one with CUDA graphs.
 
     Those of them that are among `variants`; the fastest are by the run's own timings.
     """
-    known = {variant.name: variant for variant in variants if variant.notebook}
     task = tasks([Workload("simple_cnn", recipe("simple_cnn").batch_size)], ["train"], None)[0]
+    known = {variant.name: variant for variant in variants if not variant.unavailable(task, gpu)}
     fast = [
         timing.variant
         for result in results
@@ -268,4 +330,7 @@ def notebook_variants(results: Sequence[TaskResult], variants: Sequence[Variant]
         if timing.variant != BASELINE and timing.variant in known
     ]
     names = ["scan", BASELINE, *(fast[:NOTEBOOK_BEST] or [NOTEBOOK_DEFAULT])]
+    graphs = [name for name, variant in known.items() if variant.settings.get("cuda_graph")]
+    if graphs and not set(graphs) & set(names):
+        names.append(next((name for name in fast if name in graphs), graphs[0]))
     return [known[name] for name in names if name in known]

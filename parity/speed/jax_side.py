@@ -133,12 +133,19 @@ class Steps(_Base):
 
 
 class _Scanned(_Base, abc.ABC):
-    """Whole chunks of `self.chunk` batches in one call."""
+    """Whole chunks of `self.chunk` batches in one call.
 
-    chunk = CHECKED
+    On a GPU each length is compiled anew, at length: all calls have that of training.
+    """
+
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        self.one_length = setup.device == "gpu"
+        self.chunk = train.CHUNK if self.one_length else CHECKED
 
     def fit(self, steps: int) -> int:
-        self.chunk = max(LEAST_CHUNK, min(steps, train.CHUNK))
+        if not self.one_length:
+            self.chunk = max(LEAST_CHUNK, min(steps, train.CHUNK))
         fitted = max(1, round(steps / self.chunk)) * self.chunk
         self.advance(self.chunk)
         return fitted

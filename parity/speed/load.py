@@ -1,11 +1,16 @@
 """How busy the machine is with other work than ours."""
 
+import math
 import os
 import time
 from pathlib import Path
 
 BUSY = 0.1
-"""Cores' worth of other work from which on the run warns."""
+"""Cores' worth of other work above which timings are not valid: two threads that wait for each
+other at every operator have become ten times slower beside one busy core."""
+
+TICKS_OFF = 3
+"""Standard errors, of a tick each, that a reading of the kernel's clocks may be off by."""
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _IDLE = (3, 4)  # idle and iowait among a line's numbers
@@ -49,18 +54,24 @@ def other_cores(seconds: float = 1.0) -> float:
     return (after - before) / wall
 
 
-def warning(before: float, during: float | None) -> str | None:
-    """The line that says that the machine was busy, or None.
+def warning(before: float) -> str | None:
+    """The line that says that the machine was busy with `before` cores' worth of work, or None."""
+    if before <= BUSY:
+        return None
+    return f"WARNING: the machine was busy with other work: {before:.2f} cores before the start"
+
+
+def invalid(other_cores: float | None, seconds: float, readings: int) -> str | None:
+    """Why timings are not valid; None if they are, or if nobody can tell.
 
     Args:
-      before: cores' worth of work before the start.
-      during: the same of others while blocks were timed; None where it is not known.
+      other_cores: cores' worth of work of others meanwhile; None where it is not known.
+      seconds: that it is the mean of.
+      readings: of the kernel's clocks, each off by about a tick.
     """
-    parts = []
-    if before > BUSY:
-        parts.append(f"{before:.2f} cores before the start")
-    if during is not None and during > BUSY:
-        parts.append(f"{during:.2f} cores while blocks were timed")
-    if not parts:
+    if other_cores is None or not seconds:
         return None
-    return f"WARNING: the machine was busy with other work: {' and '.join(parts)}"
+    unsure = TICKS_OFF * math.sqrt(readings) / (_TICKS * seconds)
+    if other_cores <= BUSY + unsure:
+        return None
+    return f"not valid: the machine was busy ({other_cores:.2f} cores of other work)"

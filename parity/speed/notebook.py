@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from parity.speed import load
 from parity.speed.runner import Setup, load_arrays
 from parity.speed.workloads import Task
 
@@ -28,7 +29,11 @@ class EpochResult:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One variant's training in a fresh process. `seconds` is that of all epochs and one test."""
+    """One variant's training in a fresh process.
+
+    `seconds` is that of all epochs and one test, and `other_cores` what other processes used
+    meanwhile, None if not known.
+    """
 
     variant: str
     framework: str
@@ -36,6 +41,12 @@ class Training:
     import_seconds: float
     seconds: float
     epochs: tuple[EpochResult, ...]
+    other_cores: float | None = None
+
+    @property
+    def invalid(self) -> str | None:
+        """Why its seconds are not valid, or None."""
+        return load.invalid(self.other_cores, self.seconds, 1)
 
 
 class EpochClock:
@@ -95,7 +106,9 @@ class NotebookWorker:
         }
 
 
-def to_training(variant: Any, repeat: int, found: dict[str, Any]) -> Training:
+def to_training(
+    variant: Any, repeat: int, found: dict[str, Any], other_cores: float | None
+) -> Training:
     """What `NotebookWorker.train` returned."""
     return Training(
         variant.name,
@@ -104,6 +117,7 @@ def to_training(variant: Any, repeat: int, found: dict[str, Any]) -> Training:
         found["import_seconds"],
         found["seconds"],
         tuple(EpochResult(**epoch) for epoch in found["epochs"]),
+        other_cores,
     )
 
 

@@ -1,7 +1,7 @@
 """The plots, as PNG files."""
 
+import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import matplotlib.style
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from parity.speed.notebook import Training
 from parity.speed.results import (
     BASELINE,
     SpeedReport,
@@ -50,17 +51,24 @@ def drawn(report: SpeedReport) -> dict[str, Callable[[SpeedReport], Figure]]:
     return found
 
 
-def write(report: SpeedReport, directory: Path) -> None:
-    """Writes them into an existing directory."""
+def images(report: SpeedReport) -> dict[str, bytes]:
+    """The plots that a report has something for, as PNG files' content by name."""
+    found = {}
     with matplotlib.style.context(["default", _RC]):
         for name, draw in drawn(report).items():
-            draw(report).savefig(directory / name, dpi=DPI)
+            buffer = io.BytesIO()
+            draw(report).savefig(buffer, format="png", dpi=DPI)
+            found[name] = buffer.getvalue()
+    return found
 
 
 def throughput_plot(report: SpeedReport) -> Figure:
     """A panel for each task: a bar for each variant, with its interval."""
 
     def draw(axes: Axes, result: TaskResult) -> None:
+        if (held := report.withheld(result)) is not None:
+            _say(axes, result, held)
+            return
         timings = shown(result)
         for place, timing in enumerate(timings):
             found = throughput(timing)
@@ -80,7 +88,7 @@ def throughput_plot(report: SpeedReport) -> Figure:
         highest = max((throughput(timing).high for timing in timings), default=1.0)
         axes.set_xlim(0, 1.18 * highest)
         axes.grid(axis="x")
-        axes.set_title(str(result.task))
+        axes.set_title(_title(result))
         axes.set_xlabel("images/s, median and 95 % interval")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -93,6 +101,9 @@ def amortised_plot(report: SpeedReport) -> Figure:
     """A panel for each training task: seconds of an epoch by the number of epochs trained."""
 
     def draw(axes: Axes, result: TaskResult) -> None:
+        if (held := report.withheld(result)) is not None:
+            _say(axes, result, held)
+            return
         seen: dict[str, int] = {}
         for timing in _contenders(result):
             style = STYLES[seen.setdefault(timing.framework, 0) % len(STYLES)]
@@ -109,12 +120,24 @@ def amortised_plot(report: SpeedReport) -> Figure:
         axes.minorticks_off()
         axes.set_ylim(bottom=0)
         axes.grid()
-        axes.set_title(str(result.task))
+        axes.set_title(_title(result))
         axes.set_xlabel("epochs trained")
         axes.set_ylabel("s an epoch, with compilation")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
     return _panels(_trained(report), draw, 3.0)
+
+
+def _title(result: TaskResult) -> str:
+    """The task, and that its timings are not valid where they are shown all the same."""
+    return f"{result.task}\n{result.invalid}" if result.invalid else str(result.task)
+
+
+def _say(axes: Axes, result: TaskResult, line: str) -> None:
+    """A panel without figures."""
+    axes.set_title(str(result.task))
+    axes.set_axis_off()
+    axes.annotate("\n(".join(line.split(" (")), (0, 0.8), xycoords="axes fraction", va="top")
 
 
 def _trained(report: SpeedReport) -> list[TaskResult]:
@@ -138,7 +161,8 @@ def notebook_plot(report: SpeedReport) -> Figure:
     figure = Figure((6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
     seen: dict[str, list[str]] = {}
-    for training in report.notebook:
+    valid = [training for training in report.notebook if report.withheld(training) is None]
+    for training in valid:
         names = seen.setdefault(training.framework, [])
         first = training.variant not in names
         if first:
@@ -150,8 +174,11 @@ def notebook_plot(report: SpeedReport) -> Figure:
             color=COLOURS[training.framework],
             marker="o",
             markersize=3.5,
-            label=f"{training.framework} {training.variant}" if first else None,
+            label=_label(training) if first else None,
         )
+    for training in report.notebook:
+        if training not in valid:
+            axes.plot([], [], " ", label=f"{_label(training)}\n{training.invalid}")
     axes.set_xlim(left=0)
     axes.grid()
     axes.set_title("Time to the notebook's accuracy: a mark for each epoch")
@@ -159,6 +186,10 @@ def notebook_plot(report: SpeedReport) -> Figure:
     axes.set_ylabel("test accuracy, %")
     axes.legend()
     return figure
+
+
+def _label(training: Training) -> str:
+    return f"{training.framework} {training.variant}"
 
 
 def _panels(

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from jax_impl.errors import InputError
-from parity.speed.load import process_seconds
+from parity.speed.load import machine_seconds, process_seconds
 
 
 class WorkerFailed(Exception):
@@ -115,6 +115,15 @@ def started(target: str, files: Path, device: str) -> Iterator[Worker]:
         yield worker
     finally:
         worker.stop()
+
+
+def other_seconds(workers: Iterable[Worker]) -> float | None:
+    """CPU seconds of the machine that are neither ours nor the workers'; None if not known."""
+    machine = machine_seconds()
+    ours = [process_seconds(os.getpid()), *(worker.cpu_seconds() for worker in workers)]
+    if machine is None or None in ours:
+        return None
+    return machine - sum(seconds for seconds in ours if seconds is not None)
 
 
 def environment(scratch: Path, device: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from parity.speed import load, roofline, statistics
 from parity.speed.checks import Reference
 from parity.speed.notebook import Training
 from parity.speed.roofline import Ceilings, Floor, Work
-from parity.speed.rounds import AGREEMENT, Timing
+from parity.speed.rounds import AGREEMENT, Block, Timing
 from parity.speed.statistics import Estimate
 from parity.speed.variants import FrameworkName
 from parity.speed.workloads import Task
@@ -55,6 +55,26 @@ class TaskResult:
         return statistics.ratio(ours.throughputs, theirs.throughputs)
 
     @property
+    def other_cores(self) -> float | None:
+        """Cores' worth of work of others while blocks were timed; None where it is not known."""
+        known = [b for b in self._blocks if b.other_cores is not None]
+        if not known:
+            return None
+        total = sum(b.seconds for b in known)
+        return max(0.0, sum((b.other_cores or 0.0) * b.seconds for b in known) / total)
+
+    @property
+    def invalid(self) -> str | None:
+        """Why the timings say nothing of the frameworks; None if they do."""
+        # The work of others is read over each block and the untimed one before it.
+        seconds = 2 * sum(block.seconds for block in self._blocks)
+        return load.invalid(self.other_cores, seconds, len(self._blocks))
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return [block for timing in self.timings for block in timing.blocks]
+
+    @property
     def floor(self) -> Floor | None:
         if self.work is None or self.ceilings is None:
             return None
@@ -70,7 +90,13 @@ class TaskResult:
 
 @dataclasses.dataclass(frozen=True)
 class SpeedReport:
-    """A run. `busy_before` is in cores' worth of work of others, before it started."""
+    """A run, or what there is of it so far.
+
+    Args:
+      busy_before: cores' worth of work of others, before it started.
+      left_out: variants that could have been timed here and were not asked for.
+      unfinished: what was not done; None at the end.
+    """
 
     environment: dict[str, Any]
     data: dict[str, Any]
@@ -79,6 +105,8 @@ class SpeedReport:
     results: tuple[TaskResult, ...]
     notebook: tuple[Training, ...] = ()
     notebook_problems: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    unfinished: str | None = None
 
     @property
     def timings(self) -> list[Timing]:
@@ -109,22 +137,31 @@ class SpeedReport:
     @property
     def passed(self) -> bool:
         timed = any(timing.good and timing.blocks for timing in self.timings)
-        return timed and not self.wrong and not self.unmeasured
+        bad = self.wrong or self.unmeasured or self.invalid or self.unfinished
+        return timed and not bad
 
     @property
-    def busy_during(self) -> float | None:
-        """Cores' worth of work of others while blocks were timed; None where it is not known."""
-        blocks = [block for timing in self.timings for block in timing.blocks]
-        known = [b for b in blocks if b.other_cores is not None]
-        if not known:
-            return None
-        total = sum(b.seconds for b in known)
-        return sum((b.other_cores or 0.0) * b.seconds for b in known) / total
+    def invalid(self) -> list[str]:
+        """What was timed beside other work, and why it says nothing."""
+        found = [f"{result.task}: {result.invalid}" for result in self.results if result.invalid]
+        return found + [
+            f"notebook: {t.framework} {t.variant}: {t.invalid}" for t in self.notebook if t.invalid
+        ]
+
+    def withheld(self, timed: TaskResult | Training) -> str | None:
+        """Why no figure of it is shown; None if they are. `--busy` shows them."""
+        return None if self.options["busy"] else timed.invalid
+
+    @property
+    def other_cores(self) -> float | None:
+        """The most of any task, of the work of others while blocks were timed."""
+        known = [r.other_cores for r in self.results if r.other_cores is not None]
+        return max(known, default=None)
 
     @property
     def warnings(self) -> list[str]:
         """A line each."""
-        found = [load.warning(self.busy_before, self.busy_during)]
+        found = [load.warning(self.busy_before)]
         for timing in self.timings:
             where = f"{timing.task}: {timing.name}"
             if timing.status.startswith(("wrong loss", "failed")):
@@ -136,6 +173,7 @@ class SpeedReport:
                 )
         found += [f"WARNING: {r.task}: {r.problem}" for r in self.results if r.problem]
         found += [f"WARNING: notebook: {problem}" for problem in self.notebook_problems]
+        found += [f"WARNING: {line}" for line in self.invalid]
         return [line for line in found if line]
 
 

@@ -2,15 +2,13 @@
 
 import contextlib
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jax_impl.errors import InputError
-from parity.speed.load import machine_seconds, process_seconds
-from parity.speed.processes import Worker, WorkerFailed
+from parity.speed.processes import Worker, WorkerFailed, other_seconds
 from parity.speed.variants import Variant
 from parity.speed.workloads import Task
 
@@ -21,7 +19,10 @@ WARM_UP_BLOCKS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Timed steps; `other_cores` is what other processes used meanwhile, None if not known."""
+    """Timed steps; `other_cores` is what other processes used meanwhile, None if not known.
+
+    It is below zero where the kernel's clocks are a tick off.
+    """
 
     seconds: float
     steps: int
@@ -89,12 +90,14 @@ def time_task(
     conditions: Conditions,
     tell: Callable[[str], None],
     check: Callable[[Sequence[float]], str | None],
+    after_round: Callable[[list[Timing]], None] = lambda timings: None,
 ) -> list[Timing]:
     """A timing of each variant.
 
     Args:
       tell: gets a line of progress.
       check: says of a variant's losses how they are wrong, or None.
+      after_round: gets the timings so far after every round.
     """
     timings = {str(v): Timing(task, v.framework, v.name, ablation=v.ablation) for v in variants}
     steps: dict[str, int] = {}
@@ -138,6 +141,7 @@ def time_task(
                     continue
                 blocks = (*timings[name].blocks, block)
                 timings[name] = dataclasses.replace(timings[name], blocks=blocks)
+            after_round(list(timings.values()))
         for name, worker in list(workers.items()):
             try:
                 facts = worker.ask("facts", conditions.limit)
@@ -181,20 +185,11 @@ def _agree(blocks: Sequence[float]) -> bool:
 def timed_block(workers: Mapping[str, Worker], name: str, steps: int, limit: float) -> Block:
     """One block of one worker, after an untimed one, while the others wait, and the work of other
     processes."""
-    before, started = _others(workers), time.perf_counter()
+    before, started = other_seconds(workers.values()), time.perf_counter()
     seconds = workers[name].ask("block_after_others", limit, steps=steps)
-    after, wall = _others(workers), time.perf_counter() - started
-    other = None if before is None or after is None else max(0.0, after - before) / wall
+    after, wall = other_seconds(workers.values()), time.perf_counter() - started
+    other = None if before is None or after is None else (after - before) / wall
     return Block(seconds, steps, other)
-
-
-def _others(workers: Mapping[str, Worker]) -> float | None:
-    """CPU seconds of the machine that are neither ours nor the workers'."""
-    machine = machine_seconds()
-    ours = [process_seconds(os.getpid()), *(w.cpu_seconds() for w in workers.values())]
-    if machine is None or None in ours:
-        return None
-    return machine - sum(seconds for seconds in ours if seconds is not None)
 
 
 def round_order(count: int, number: int) -> list[int]:

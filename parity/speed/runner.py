@@ -43,8 +43,9 @@ class Runner(Protocol):
     """A variant that is ready to run, from the shared weights on."""
 
     def losses(self) -> Iterator[list[float]]:
-        """The mean losses of the first `CHECKED` batches while it trains on them, or in inference
-        the `logits_norm` of each, those of one call at a time. The first call compiles."""
+        """The mean losses of the first batches while it trains on them, or in inference the
+        `logits_norm` of each, those of one call at a time, until they are `CHECKED` or more. The
+        first call compiles."""
         ...
 
     def fit(self, steps: int) -> int:

@@ -90,6 +90,10 @@ class _Base:
         images = setup.images if channels_last else setup.images.transpose(0, 3, 1, 2)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         self.labels = torch.from_numpy(setup.labels.astype(np.int64)).to(self.device)
+        if settings.get("compile"):
+            # Else each replay of a CUDA graph copies the whole data set to a place of its own.
+            for tensor in (self.images, self.labels):
+                torch._dynamo.mark_static_address(tensor)
         self.rows = list(torch.from_numpy(setup.order.astype(np.int64)).to(self.device))
         self.logits = BatchLogits(self.model, setup)
         self.next = 0
@@ -144,6 +148,10 @@ class TrainSteps(_Base):
         self.optimizer.step()
         return loss.detach()
 
+    def kept(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss of a step where the next step does not overwrite it."""
+        return loss.clone() if overwrites(self.setup) else loss
+
     def losses(self) -> Iterator[list[float]]:
         for _ in range(CHECKED):
             yield [self.step(self.row()).item()]
@@ -155,7 +163,10 @@ class TrainSteps(_Base):
 
 
 class Captured:
-    """`eager_step` as one CUDA graph, captured at the first call and replayed by every one."""
+    """`eager_step` as one CUDA graph, captured at the first call and replayed by every one.
+
+    A batch of another size than the first, as the last of an epoch, is no replay but a step.
+    """
 
     def __init__(self, steps: TrainSteps):
         self.steps = steps
@@ -164,6 +175,8 @@ class Captured:
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         if self.replay is None:
             self.replay = self.capture(batch)
+        if len(batch) != len(self.batch):  # the last of an epoch
+            return self.steps.eager_step(batch)
         self.batch.copy_(batch)
         self.replay()
         return self.loss
@@ -226,6 +239,13 @@ class Logits(_Base):
             for _ in range(steps):
                 self.call()
         self.synchronize()
+
+
+def overwrites(setup: Setup) -> bool:
+    """Whether outputs lie in the memory of a CUDA graph, which the next replay uses again."""
+    graphs = ("reduce-overhead", "max-autotune")  # torch.compile's modes that have them
+    by_compile = setup.device == "gpu" and setup.settings.get("compile") in graphs
+    return bool(setup.settings.get("cuda_graph") or by_compile)
 
 
 def no_gradients(setup: Setup) -> contextlib.AbstractContextManager[Any]:
@@ -303,7 +323,7 @@ def train_notebook(setup: Setup, test: Split, orders: np.ndarray, clock: EpochCl
     clock.start()
     steps, size = TrainSteps(setup), setup.task.batch_size
     for order in torch.from_numpy(orders.astype(np.int64)).to(steps.device):
-        losses = [steps.step(batch) for batch in order.split(size)]
+        losses = [steps.kept(steps.step(batch)) for batch in order.split(size)]
         clock.epoch(torch.stack(losses).double().mean().item(), lambda: _accuracy(steps, test))
 
 

@@ -23,7 +23,6 @@ class Variant:
 
     Args:
       settings: what its maker reads.
-      notebook: it can train the notebook from start to end, whose last batch is smaller.
       ablation: it lacks a part of what its framework's others have, to show what that is worth,
         and is no candidate for the framework's best.
     """
@@ -34,7 +33,6 @@ class Variant:
     settings: Mapping[str, Any]
     modes: tuple[ModeName, ...] = ("train", "inference")
     needs_gpu: bool = False
-    notebook: bool = True
     ablation: bool = False
 
     def __str__(self) -> str:
@@ -75,7 +73,6 @@ def _torch(name: str, needs_gpu: bool = False, modes: Any = None, **settings: An
         settings,
         modes=modes or ("train", "inference"),
         needs_gpu=needs_gpu,
-        notebook=not needs_gpu,
     )
 
 
