@@ -1,71 +1,153 @@
 #!/usr/bin/env bash
-# Every check and benchmark that needs a GPU, in steps of less than ten minutes each.
+# What needs a GPU, in four steps of a few minutes each, which may be cut off at any time.
 #
 #   CIFAR10_ARCHIVE=cifar-10-binary.tar.gz benchmarks/gpu.sh STEP [OUT]
 #
-# STEP: checks         the numeric rungs of both models on the GPU
-#       cnn            the small CNN trained in full in both frameworks
-#       replay         the small CNN from three seeds alone, in both frameworks
-#       resnet         ResNet-18 trained for as many steps as eight minutes allow
-#       deterministic  two deterministic trainings of each model, compared bit by bit
-#       speed-cnn      speed of the small CNN, and the notebook's five epochs of it
-#       speed-resnet   speed of the notebook's ResNet-18
-#       speed-cifar    speed of ResNet-18 with the CIFAR stem, in float32 and bfloat16
-# Results go to OUT/STEP (by default benchmarks/gpu). PYTHON names the interpreter; it needs what
-# pyproject.toml lists, but for tensorflow-datasets: without it the python layout is read.
-set -euo pipefail
+# STEP: checks        numeric rungs of simple_cnn, with its trajectory, and of resnet18, and two
+#                     deterministic trainings compared bit by bit; on digits, side by side, untimed
+#       speed-resnet  speed of the notebook's ResNet-18 in training, alone on the machine
+#       speed-cnn     speed of the small CNN, then of ResNet-18 with the CIFAR stem in bfloat16
+#       accuracy      ResNet-18 by the notebook's recipe to its test accuracy, in both frameworks
+#                     side by side, untimed
+#
+# OUT/STEP.tar.gz (OUT is runs/gpu by default) holds the results. It is brought up to date every ten
+# seconds while the step runs, so that a step which is killed leaves what it had. After LIMIT seconds
+# the step ends itself. Exit status: 0 all passed, 1 a part failed or was cut off, 2 bad input.
+#
+# Read from the environment: PYTHON (the interpreter; it needs what pyproject.toml lists, but for
+# tensorflow-datasets), COMMIT (for the reports of a copy without git), and to rehearse without a
+# GPU, or in less time: DEVICE, DATA, LIMIT, ROUNDS and BLOCK (timed blocks and their seconds), LARGE
+# (the last workload), PRECISION (its own), STEPS (of the trajectory), EPOCHS (of the accuracy).
+set -euo pipefail -m
 cd "$(dirname "$0")/.."
-steps="checks, cnn, replay, resnet, deterministic, speed-cnn, speed-resnet, speed-cifar"
+steps="checks, speed-resnet, speed-cnn, accuracy"
 step=${1:?STEP is one of $steps}
-out=${2:-benchmarks/gpu}
-python=${PYTHON:-python3}
-device=${DEVICE:-gpu}
+out=${2:-runs/gpu}
+python=${PYTHON:-python3} device=${DEVICE:-gpu} data=${DATA:-cifar10} limit=${LIMIT:-540}
+large=${LARGE:-resnet18:stem=cifar@512} precision=${PRECISION:-bf16}
+graphs="scan eager cuda_graph cuda_graph_channels_last reduce_overhead"
+export PYTHONUNBUFFERED=1
 
-parity() {
-  "$python" -m parity run --data cifar10 --device "$device" --out "$out/$step" "$@"
+case ", $steps," in
+  *", $step,"*) ;;
+  *)
+    echo "error: no step named $step: choose one of $steps" >&2
+    exit 2
+    ;;
+esac
+mkdir -p "$out"
+scratch=$(mktemp -d)
+results=$scratch/$step
+mkdir "$results"
+
+keep() {  # what is there so far, in one archive; a file that changes meanwhile is no failure
+  tar -czf "$scratch/archive" -C "$scratch" --exclude=weights.safetensors "$step" 2>/dev/null || true
+  cp "$scratch/archive" "$out/.$step" && mv "$out/.$step" "$out/$step.tar.gz"
 }
 
-speed() {
-  "$python" -m parity speed --data cifar10 --device "$device" --rounds 5 --out "$out/$step" "$@"
+keep_on() {
+  while sleep 10 && kill -0 $$ 2>/dev/null; do keep; done
+}
+
+finish() {
+  trap - EXIT INT TERM
+  for job in $(jobs -p); do kill -INT -- "-$job" 2>/dev/null || true; done
+  kill -TERM -- "-$keeper" 2>/dev/null || true
+  wait || true
+  keep
+  rm -rf "$scratch"
+  echo "results: $out/$step.tar.gz"
+}
+
+run() {  # NAME COMMAND...: with its output in NAME.txt, and no longer than the step may last
+  local name=$1
+  shift
+  timeout -s INT -k 20 $((limit > SECONDS ? limit - SECONDS : 1)) "$@" 2>&1 | tee "$results/$name.txt"
+}
+
+beside() {  # the same in the background, so that a signal is answered at once
+  run "$@" &
+  started+=($!)
+}
+
+all_of_them() {
+  local status=0
+  for job in "${started[@]}"; do wait "$job" || status=1; done
+  started=()
+  return $status
+}
+
+rungs() {  # MODEL RUNG...
+  local model=$1
+  shift
+  beside "$model" "$python" -m parity run --data digits --device "$device" --models "$model" \
+    --steps "${STEPS:-60}" --out "$results/$model" --rungs "$@"
+}
+
+speed() {  # NAME WORKLOAD VARIANT...
+  local name=$1 workload=$2
+  shift 2
+  beside "$name" "$python" -m parity speed --data "$data" --device "$device" --modes train \
+    --no-roofline --rounds "${ROUNDS:-5}" --seconds "${BLOCK:-1}" --out "$results/$name" \
+    --workloads "$workload" --variants "$@"
+  all_of_them
 }
 
 twice() {
   for run in first second; do
-    "$python" scripts/train_jax.py --model "$1" --data cifar10 --device "$device" --epochs 1 \
-      --deterministic --out "$scratch/$1-$run"
+    "$python" scripts/train_jax.py --model resnet18 --data digits --device "$device" --epochs 1 \
+      --deterministic --out "$scratch/$run"
   done
-  "$python" - "$scratch/$1-first" "$scratch/$1-second" <<'END'
+  "$python" - "$scratch/first" "$scratch/second" <<'END'
 import sys
 from safetensors.numpy import load_file
 a, b = (load_file(f"{path}/weights.safetensors") for path in sys.argv[1:])
 differ = [name for name in a if a[name].tobytes() != b[name].tobytes()]
-print(f"{len(differ)} of {len(a)} tensors differ")
+print(f"{len(differ)} of {len(a)} tensors differ", *differ)
 sys.exit(bool(differ))
 END
 }
 
+train() {  # FRAMEWORK
+  beside "$1" "$python" "scripts/train_$1.py" --model resnet18 --data "$data" --device "$device" \
+    --epochs "${EPOCHS:-5}" --out "$results/$1"
+}
+
+keep_on &
+keeper=$!
+disown
+trap finish EXIT
+trap 'exit 1' INT TERM
+started=()
+{
+  nvidia-smi 2>/dev/null || echo "no nvidia-smi"
+  "$python" -m pip list 2>/dev/null | grep -iE "^(jax|flax|optax|orbax|torch|numpy|nvidia)" || true
+} > "$results/machine.txt"
+
+case $step in
+  checks | accuracy) export OMP_NUM_THREADS=4 XLA_PYTHON_CLIENT_PREALLOCATE=false ;;
+esac
 case $step in
   checks)
-    parity --rungs data init init_exact order_exact forward loss gradients batch_stats optimizer \
-      optimizers trajectory
+    rungs simple_cnn data init init_exact order_exact forward loss gradients batch_stats \
+      optimizer optimizers trajectory
+    rungs resnet18 forward loss gradients batch_stats optimizer
+    export -f twice
+    export python device scratch
+    beside deterministic bash -euc twice
+    all_of_them
     ;;
-  replay)
-    mkdir -p "$out/$step"
-    "$python" benchmarks/replay.py --out "$out/$step"
+  speed-resnet) speed resnet18 resnet18@16 $graphs ;;
+  speed-cnn)
+    status=0
+    speed simple_cnn simple_cnn@32 $graphs || status=1
+    speed cifar "$large" scan eager channels_last compile_channels_last cuda_graph_channels_last \
+      --precision "$precision" || status=1
+    exit $status
     ;;
-  deterministic)
-    scratch=$(mktemp -d)
-    trap 'rm -rf "$scratch"' EXIT
-    mkdir -p "$out/$step"
-    { twice simple_cnn && twice resnet18; } 2>&1 | tee "$out/$step/deterministic.txt"
-    ;;
-  speed-cnn) speed --workloads simple_cnn@32 --notebook ;;
-  speed-resnet) speed --workloads resnet18@16 --modes train ;;
-  speed-cifar) speed --workloads resnet18:stem=cifar@128 resnet18:stem=cifar@512 --modes train ;;
-  cnn) parity --models simple_cnn --rungs accuracy ;;
-  resnet) parity --models resnet18 --rungs accuracy --budget 8 ;;
-  *)
-    echo "error: no step named $step: choose one of $steps" >&2
-    exit 2
+  accuracy)
+    train jax
+    train torch
+    all_of_them
     ;;
 esac

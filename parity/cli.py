@@ -52,6 +52,7 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         status = BAD_INPUT
     except KeyboardInterrupt as interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one finds nothing left to end
         print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
         status = INTERRUPTED
     except BrokenPipeError:
@@ -63,10 +64,15 @@ def run(
 
 def _keep_interrupts(unraisable: Any) -> None:
     """Interrupts anew where Python would drop it: Ctrl-C in a callback of the garbage collector."""
-    if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGINT]).start()
-    else:
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
+        return
+    while True:
+        try:
+            threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGINT]).start()
+            return
+        except KeyboardInterrupt:  # the one of another timer: what is raised in here is lost
+            continue
 
 
 def _one_line(box: str) -> str:

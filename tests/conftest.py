@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_impl import archive
+from jax_impl import archive, data
 from parity.prepare import prepare
 
 RECORDS = 20
+
+needs_tfds = pytest.mark.skipif(not data.has_tfds(), reason="tensorflow-datasets is not installed")
 # Several processes test at once; by default each would take most of a GPU's memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Tests compile what they test, and leave nothing in the user's cache.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from conftest import RECORDS
+from conftest import RECORDS, needs_tfds
 from PIL import Image
 
 import torch_ref.data
@@ -106,10 +106,12 @@ def test_unknown_names():
 # CIFAR-10 on the JAX side.
 
 
+@needs_tfds
 def test_tfds_round_trip_in_canonical_order(small, small_tfds):
     assert_same(data.load_cifar10(small_tfds, RECORDS), small)
 
 
+@needs_tfds
 def test_tfds_stores_its_own_layout(small_tfds, small):
     import tensorflow_datasets as tfds
 
@@ -130,6 +132,7 @@ def test_tfds_stores_its_own_layout(small_tfds, small):
         assert example["label"] == small.test.labels[index]
 
 
+@needs_tfds
 def test_writing_is_silent(small, tmp_path, capfd):
     import tensorflow_datasets as tfds
 
@@ -147,6 +150,7 @@ def test_png_is_exact_for_any_shape():
         np.testing.assert_array_equal(np.asarray(opened), image)
 
 
+@needs_tfds
 def test_without_tfds_the_python_layout_serves(small, small_tfds, tmp_path, monkeypatch):
     write_layout(small, tmp_path)
     monkeypatch.setattr(data, "has_tfds", lambda: False)
@@ -160,6 +164,7 @@ def test_not_prepared(tmp_path):
         data.load("cifar10", tmp_path / "none")
 
 
+@needs_tfds
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "info"])
 def test_damaged_tfds(small, tmp_path, damage):
     data.write_tfds(small, tmp_path)
@@ -181,6 +186,7 @@ def test_damaged_tfds(small, tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
+@needs_tfds
 @pytest.mark.parametrize("records", [RECORDS - 1, RECORDS + 1])
 def test_tfds_of_another_size(small_tfds, records):
     with pytest.raises(InputError, match=f"is damaged .100 images, not {5 * records}"):

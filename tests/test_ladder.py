@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from importlib.metadata import entry_points
 
 import flax.nnx as nnx
 import jax
@@ -294,6 +295,9 @@ def test_every_model_passes_the_numeric_rungs(name, batches):
             assert found.passed, found
 
 
+@pytest.mark.skipif(
+    not entry_points(group="pytest11", name="parity"), reason="the package is not installed"
+)
 def test_the_fixture_of_the_plugin(parity):
     assert parity.check(pairs.mlp(), ["data", "forward"], jit=False)
 

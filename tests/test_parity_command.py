@@ -94,7 +94,7 @@ def environment(tmp_path) -> dict[str, str]:
 
     root = str(Path(__file__).resolve().parents[1])
     kept = {key: value for key, value in os.environ.items() if key != "CIFAR10_ARCHIVE"}
-    path = os.pathsep.join((root, f"{root}/tests"))
+    path = os.pathsep.join((root, f"{root}/tests", os.environ.get("PYTHONPATH", "")))
     return kept | {"PYTHONPATH": path, "PARITY_DATA_DIR": str(tmp_path / "none")}
 
 

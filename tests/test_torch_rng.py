@@ -216,9 +216,17 @@ EDGES = [
 ]
 
 
+def draws_the_upper_end() -> bool:
+    """Whether `uniform_` of [a, b) gives b where it rounds up to it."""
+    upper = 1 + 2.0**-23
+    return bool((torch.empty(999).uniform_(1.0, upper) == torch.tensor(upper)).any())
+
+
 @x86
 @pytest.mark.parametrize("call", EDGES, ids=lambda call: f"{call.method}-{call.dtype}")
 def test_edges(call):
+    if call.method == "uniform" and draws_the_upper_end():
+        pytest.skip("this PyTorch's uniform_ draws the upper end too, as before 2.14")
     generator, twin = Generator(8), torch.Generator().manual_seed(8)
     assert_same(call, ours(generator, call), theirs(twin, call))
     assert (generator.get_state() == state(twin)).all()
