@@ -12,7 +12,7 @@
 #
 # OUT/STEP.tar.gz (OUT is runs/gpu by default) holds the results. It is brought up to date every ten
 # seconds while the step runs, so that a step which is killed leaves what it had. After LIMIT seconds
-# the step ends itself. Exit status: 0 all passed, 1 a part failed or was cut off, 2 bad input.
+# it is cut off. Exit status: 0 all passed, 1 a part failed or was cut off, 2 bad input.
 #
 # Read from the environment: PYTHON (the interpreter; it needs what pyproject.toml lists, but for
 # tensorflow-datasets), COMMIT (for the reports of a copy without git), and to rehearse without a
@@ -46,27 +46,30 @@ keep() {  # what is there so far, in one archive; a file that changes meanwhile 
 }
 
 keep_on() {
-  while sleep 10 && kill -0 $$ 2>/dev/null; do keep; done
+  while sleep 10 && kill -0 $$ 2>/dev/null; do
+    keep
+    ((SECONDS < limit)) || kill -TERM $$
+  done
 }
 
 finish() {
   trap - EXIT INT TERM
-  for job in $(jobs -p); do kill -INT -- "-$job" 2>/dev/null || true; done
   kill -TERM -- "-$keeper" 2>/dev/null || true
-  wait || true
+  for signal in INT TERM KILL; do  # a part that is interrupted says so, and has a moment for it
+    for job in $(jobs -p); do kill -"$signal" -- "-$job" 2>/dev/null || true; done
+    for _ in {1..10}; do
+      [ -z "$(jobs -r)" ] || sleep 0.5
+    done
+  done
   keep
   rm -rf "$scratch"
   echo "results: $out/$step.tar.gz"
 }
 
-run() {  # NAME COMMAND...: with its output in NAME.txt, and no longer than the step may last
+beside() {  # NAME COMMAND...: in the background and a group of its own, its output in NAME.txt
   local name=$1
   shift
-  timeout -s INT -k 20 $((limit > SECONDS ? limit - SECONDS : 1)) "$@" 2>&1 | tee "$results/$name.txt"
-}
-
-beside() {  # the same in the background, so that a signal is answered at once
-  run "$@" &
+  (set +m && "$@" 2>&1 | tee "$results/$name.txt") &
   started+=($!)
 }
 
