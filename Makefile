@@ -1,13 +1,13 @@
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 # Most of the tests' time is compilation, which takes one core.
 WORKERS ?= -n 2 --dist worksteal
 
-.PHONY: parity test proof lint clean
+.PHONY: parity test proof quick lint install clean
 
 parity: $(VENV)/installed
-	$(BIN)/python -m parity run $(ARGS)
+	$(BIN)/parity run $(ARGS)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
@@ -16,9 +16,15 @@ test: $(VENV)/installed
 proof: $(VENV)/installed
 	$(BIN)/python -m pytest -m proof $(WORKERS) $(ARGS)
 
+# A few tests that touch everything, for an environment of another Python.
+quick: $(VENV)/installed
+	$(BIN)/python -m pytest -m quick $(WORKERS) $(ARGS)
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+install: $(VENV)/installed
 
 # Installs again only when pyproject.toml changed.
 $(VENV)/installed: pyproject.toml

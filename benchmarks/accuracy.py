@@ -14,8 +14,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from parity import cli
-from parity.files import to_json, write_whole
+from parity.shell import cli
+from parity.shell.files import to_json, write_whole
 
 HERE = Path(__file__).resolve().parent
 RANGE = (0.72, 0.76)
@@ -41,21 +41,21 @@ class Options:
 
 def main(options: Options) -> int:
     """Returns 0 if the bars are met, 1 if not."""
-    import jax_impl.data
+    import jax_impl.data.datasets
     import torch_ref.data
-    from parity import prepare
-    from parity.console import Console
-    from parity.environment import choose_device, describe, pin_precision
-    from parity.pair import create_pair
-    from parity.rungs import accuracy
+    from parity.ladder.rungs import accuracy
+    from parity.pairs.pair import create_pair
+    from parity.shell import data_choice
+    from parity.shell.console import Console
+    from parity.shell.environment import choose_device, describe, pin_precision
 
     console = Console()
     device = choose_device("auto")
     pin_precision()
-    choice = prepare.resolve("cifar10", options.data_dir, console.line)
+    choice = data_choice.resolve("cifar10", options.data_dir, console.line)
     console.line(choice.reason)
-    directory = jax_impl.data.data_directory(options.data_dir)
-    ours = jax_impl.data.load("cifar10", directory)
+    directory = jax_impl.data.datasets.data_directory(options.data_dir)
+    ours = jax_impl.data.datasets.load_dataset("cifar10", directory)
     theirs = torch_ref.data.load("cifar10", directory)
     pair = create_pair("simple_cnn")
     runs: list[dict[str, Any]] = []

@@ -20,14 +20,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jax_impl.errors import InputError
-from parity import cli
-from parity.files import to_json, write_whole
+from parity.shell import cli
+from parity.shell.files import to_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIONS = ("a.pth", "b.safetensors"), ("b.safetensors", "c"), ("c", "d.pth")
 SECONDS_BAR, MEMORY_BAR = 10.0, 4.0
 MAKE = (
-    "import sys, torch; from parity.pair import create_pair;"
+    "import sys, torch; from parity.pairs.pair import create_pair;"
     "torch.save(create_pair(sys.argv[1]).make_torch().state_dict(), sys.argv[2])"
 )
 
@@ -54,7 +54,7 @@ def main(options: Options) -> None:
     base = {row["direction"]: row["peak_mb"] for row in _measure("resnet20", 1)}
     rows = [row | {"small_model_peak_mb": base[row["direction"]]} for row in rows]
     # Only now: a child's peak counts what its parent held when it was forked.
-    from parity.environment import describe
+    from parity.shell.environment import describe
 
     environment = describe("cpu") | {"command": "python benchmarks/convert.py"}
     content = {"environment": environment, "rows": rows}

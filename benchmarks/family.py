@@ -16,9 +16,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jax_impl import registry
-from parity import cli
-from parity.files import to_json, write_whole
+from jax_impl.models import registry
+from parity.shell import cli
+from parity.shell.files import to_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,7 +40,7 @@ class Options:
 
 def main(options: Options) -> int:
     """Returns 0 if the tests pass, which know of the one comparison that cannot meet its bar."""
-    from parity.environment import describe
+    from parity.shell.environment import describe
 
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"

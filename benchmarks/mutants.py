@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from jax_impl.errors import InputError
-from parity import cli
-from parity.files import to_json, write_whole
+from parity.shell import cli
+from parity.shell.files import to_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,7 +36,7 @@ def main(options: Options) -> int:
     """Returns 0 if every bug was caught at its rung, 1 if not."""
     from mutants import MUTANTS
 
-    from parity.environment import describe
+    from parity.shell.environment import describe
 
     if options.workers < 1:
         raise InputError(f"--workers is {options.workers}: give 1 or more")

@@ -21,8 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from parity import cli
-from parity.files import to_json, write_whole
+from parity.shell import cli
+from parity.shell.files import to_json, write_whole
 
 HERE = Path(__file__).resolve().parent
 FIRST = 20
@@ -58,19 +58,19 @@ class Options:
 
 def main(options: Options) -> int:
     """Returns 0 if the bars are met, 1 if not."""
-    import jax_impl.data
+    import jax_impl.data.datasets
     import torch_ref.data
-    from parity import prepare
-    from parity.environment import choose_device, describe, pin_precision
-    from parity.pair import create_pair
-    from parity.rungs import replay
+    from parity.ladder.rungs import replay
+    from parity.pairs.pair import create_pair
+    from parity.shell import data_choice
+    from parity.shell.environment import choose_device, describe, pin_precision
 
     device = choose_device("auto")
     pin_precision()
-    choice = prepare.resolve("cifar10", options.data_dir, print)
+    choice = data_choice.resolve("cifar10", options.data_dir, print)
     print(choice.reason)
-    directory = jax_impl.data.data_directory(options.data_dir)
-    ours = jax_impl.data.load("cifar10", directory)
+    directory = jax_impl.data.datasets.data_directory(options.data_dir)
+    ours = jax_impl.data.datasets.load_dataset("cifar10", directory)
     theirs = torch_ref.data.load("cifar10", directory)
     pair = create_pair("simple_cnn")
     timings = draws()
@@ -100,8 +100,8 @@ def main(options: Options) -> int:
 
 def draws() -> dict[str, float]:
     """Seconds for the weights of resnet152 and for a permutation, the median of three."""
-    from jax_impl.models import create_model
-    from jax_impl.torch_rng import Generator
+    from jax_impl.models.model import create_model
+    from jax_impl.torch_random.generator import Generator
 
     model = create_model("resnet152", num_classes=1000)
 
@@ -126,19 +126,23 @@ def train_jax(
 
     With `moved`, every initial weight is moved by at most one rounding of float32.
     """
-    from jax_impl import optim, train
-    from jax_impl.torch_loader import loader_orders
-    from jax_impl.torch_rng import Generator
-    from parity.rounding import moved_tree
+    from jax_impl.torch_random.generator import Generator
+    from jax_impl.torch_random.loader import loader_orders
+    from jax_impl.training import optim
+    from jax_impl.training.epoch import make_train_epoch
+    from jax_impl.training.evaluate import make_evaluate
+    from jax_impl.training.fit import fit
+    from jax_impl.training.state import create_state
+    from parity.ladder.rounding import moved_tree
 
     del theirs, device
     recipe, generator = pair.recipe, Generator(seed)
     optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
-    train_epoch = train.make_train_epoch(pair.model, optimizer, recipe.batch_size)
+    train_epoch = make_train_epoch(pair.model, optimizer, recipe.batch_size)
     variables = pair.model.init(generator)
     if moved:
         variables = moved_tree(variables, seed)
-    state = train.create_state(variables, optimizer)
+    state = create_state(variables, optimizer)
     first: list[float] = []
 
     def watched(*arguments: Any) -> Any:
@@ -148,12 +152,12 @@ def train_jax(
             yield state, losses
 
     orders = itertools.islice(loader_orders(len(ours.train.labels), generator), recipe.epochs)
-    state, epochs = train.fit(watched, state, ours.train, orders)
+    state, epochs = fit(watched, state, ours.train, orders)
     return {
         "framework": "JAX",
         "first": first[:FIRST],
         "losses": [epoch.loss for epoch in epochs],
-        "accuracy": train.make_evaluate(pair.model)(state.variables, ours.test),
+        "accuracy": make_evaluate(pair.model)(state.variables, ours.test),
     }
 
 
@@ -163,21 +167,23 @@ def own_first(pair: Any, ours: Any, seed: int) -> float:
     import jax
     import numpy as np
 
-    from jax_impl import optim, train
-    from jax_impl.torch_loader import loader_orders
-    from jax_impl.torch_rng import Generator
-    from parity.rounding import moved_tree
+    from jax_impl.torch_random.generator import Generator
+    from jax_impl.torch_random.loader import loader_orders
+    from jax_impl.training import optim
+    from jax_impl.training.epoch import make_train_epoch
+    from jax_impl.training.state import create_state
+    from parity.ladder.rounding import moved_tree
 
     recipe, generator = pair.recipe, Generator(seed)
     optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
-    train_epoch = train.make_train_epoch(pair.model, optimizer, recipe.batch_size)
+    train_epoch = make_train_epoch(pair.model, optimizer, recipe.batch_size)
     variables = pair.model.init(generator)
     order = next(iter(loader_orders(len(ours.train.labels), generator)))
     order = order[: FIRST * recipe.batch_size]
     images, labels = jax.device_put((ours.train.images, ours.train.labels))
 
     def losses(variables: Any) -> Any:
-        state = train.create_state(variables, optimizer)
+        state = create_state(variables, optimizer)
         return np.concatenate([found for _, found in train_epoch(state, images, labels, order)])
 
     reference = losses(variables)

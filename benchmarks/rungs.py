@@ -17,11 +17,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jax_impl import registry
 from jax_impl.errors import InputError
-from parity import cli
-from parity.files import to_json, write_whole
-from parity.recipes import chosen_model
+from jax_impl.models import registry
+from parity.shell import cli
+from parity.shell.files import to_json, write_whole
+from parity.shell.recipes import chosen_model
 from parity.speed.processes import WorkerFailed, started
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +41,7 @@ class Options:
 
 def main(options: Options) -> int:
     """Returns 0 if every row of the table passed, 1 if not."""
-    from parity.environment import describe
+    from parity.shell.environment import describe
 
     names = [str(chosen_model(name)) for name in options.models]
     options.out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
     """The rows of an earlier run, by model.
 
     Raises:
-      InputError: the file is no such table.
+        InputError: the file is no such table.
     """
     if not path.exists():
         return {}
@@ -95,15 +95,15 @@ class RungsWorker:
 
     def measure(self, name: str) -> dict[str, Any]:
         """The model's row: 16 digits a batch, JAX by single operations, weights of seed 0."""
-        from jax_impl import data
-        from parity import ladder
-        from parity.environment import pin_precision
-        from parity.pair import Batch, create_pair, shared_weights
-        from parity.rungs import NUMERIC
+        from jax_impl.data import datasets
+        from parity.ladder import numeric
+        from parity.ladder.rungs import NUMERIC
+        from parity.pairs.pair import Batch, create_pair, shared_weights
+        from parity.shell.environment import pin_precision
 
         pin_precision()
         begun = time.perf_counter()
-        digits = data.load_digits().train
+        digits = datasets.load_digits().train
         batches = [
             Batch(digits.images[start : start + 16], digits.labels[start : start + 16])
             for start in range(0, 64, 16)
@@ -113,7 +113,7 @@ class RungsWorker:
         found = [
             {field: getattr(result, field) for field in FIELDS}
             for rung in NUMERIC
-            for result in ladder.climb(rung, pair, state, batches, jit=False)
+            for result in numeric.climb(rung, pair, state, batches, jit=False)
         ]
         return {"model": name, "rungs": found, "seconds": time.perf_counter() - begun}
 

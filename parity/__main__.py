@@ -1,51 +1,111 @@
-"""The command: `python -m parity run`, `python -m parity speed`, `python -m parity list`."""
+"""The commands `parity` and `python -m parity`: each is one file of `parity.commands`."""
 
 import dataclasses
+import importlib
 import importlib.util
-from typing import Annotated
+import sys
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from jax_impl import registry
 from jax_impl.errors import InputError
-from parity import cli
-from parity.options import RUNG_PURPOSES, ListOptions, RunOptions, SpeedOptions
-from parity.recipes import chosen_model
+from jax_impl.models import registry
+from parity.shell import cli
+from parity.shell.options import (
+    RUNG_PURPOSES,
+    ConvertOptions,
+    ListOptions,
+    PrepareOptions,
+    RunOptions,
+    SpeedOptions,
+    TrainOptions,
+)
+from parity.shell.recipes import chosen_model
 
 Options = (
     Annotated[RunOptions, tyro.conf.subcommand("run")]
     | Annotated[SpeedOptions, tyro.conf.subcommand("speed")]
+    | Annotated[TrainOptions, tyro.conf.subcommand("train")]
+    | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
+    | Annotated[PrepareOptions, tyro.conf.subcommand("prepare")]
     | Annotated[ListOptions, tyro.conf.subcommand("list")]
 )
 
+EXAMPLES = {
+    "": ("parity run --models simple_cnn", "parity train --model resnet18 --epochs 2"),
+    "run": (
+        "parity run --models resnet20 plain18:stem=cifar --rungs forward gradients",
+        "parity run --pair my_port:make_pair",
+    ),
+    "speed": (
+        "parity speed --workloads simple_cnn@32 --modes train",
+        "parity speed --workloads resnet18@16 --variants scan eager fused_channels_last",
+    ),
+    "train": (
+        "parity train --model resnet18 --epochs 2",
+        "parity train --framework torch --model simple_cnn:kernel_size=5 --data digits",
+    ),
+    "convert": (
+        "parity convert resnet50.pth resnet50.safetensors --model resnet50:num_classes=1000",
+        "parity convert runs/mine/weights.safetensors checkpoint --model simple_cnn",
+    ),
+    "prepare": (
+        "parity prepare",
+        "parity prepare --archive cifar-10-binary.tar.gz --data-dir ~/data",
+    ),
+    "list": ("parity list", "parity list --table"),
+}
+"""The end of each command's help."""
 
-def main(options: RunOptions | SpeedOptions | ListOptions) -> int:
-    """Returns the exit status."""
-    if isinstance(options, ListOptions) and not options.table:
-        print("models, with their options:")
-        for name, entry in registry.MODELS.items():
-            print(f"  {name:16}", *(field.name for field in dataclasses.fields(entry.options)))
-        print("rungs:")
-        for rung, purpose in RUNG_PURPOSES.items():
-            print(f"  {rung:12} {purpose}")
-        return 0
+
+def main(options: Any) -> int | None:
+    """Returns the exit status. A typo is told before a framework is loaded."""
+    match options:
+        case ListOptions(table=False):
+            return _list()
+        case ListOptions():
+            _need_torch()
+            from parity.pairs.family import table
+
+            print(table())
+            return 0
+        case RunOptions() | SpeedOptions():
+            _need_torch()
+            if isinstance(options, RunOptions):
+                for text in options.models:
+                    chosen_model(text)
+            name = "run" if isinstance(options, RunOptions) else "speed"
+        case TrainOptions():
+            chosen_model(options.model)
+            if options.framework == "torch":
+                _need_torch()
+            name = f"train_{options.framework}"
+        case ConvertOptions():
+            name = "convert"
+        case _:
+            name = "prepare"
+    return importlib.import_module(f"parity.commands.{name}").run(options)
+
+
+def _list() -> int:
+    print("models, with their options:")
+    for name, entry in registry.MODELS.items():
+        print(f"  {name:16}", *(field.name for field in dataclasses.fields(entry.options)))
+    print("rungs:")
+    for rung, purpose in RUNG_PURPOSES.items():
+        print(f"  {rung:12} {purpose}")
+    return 0
+
+
+def _need_torch() -> None:
     if not importlib.util.find_spec("torch"):
         raise InputError("PyTorch is not installed: pip install 'jax-torch-parity[torch]'")
-    if isinstance(options, ListOptions):
-        from parity.family import table
 
-        print(table())
-        return 0
-    if isinstance(options, SpeedOptions):
-        from parity.speed import command
 
-        return command.run(options)
-    for text in options.models:
-        chosen_model(text)
-    from parity.run import run  # here, so that a typo is told before the frameworks are loaded
-
-    return run(options)
+def entry(*leading: str) -> NoReturn:
+    """The process's command line, after the arguments `leading`."""
+    cli.run(main, Options, args=[*leading, *sys.argv[1:]], prog="parity", examples=EXAMPLES)
 
 
 if __name__ == "__main__":
-    cli.run(main, Options, prog="python -m parity")
+    entry()

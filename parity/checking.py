@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from jax_impl.errors import InputError, one_line
 from parity.diagnosis import CANNOT_RUN, diagnose
-from parity.ladder import climb
-from parity.pair import Batch, Pair, Tensors, example_batch, shared_weights
-from parity.result import Comparison, Result, result
-from parity.rungs import NUMERIC, init, inputs, trajectory
+from parity.ladder.numeric import climb
+from parity.ladder.result import Comparison, Result, result
+from parity.ladder.rungs import NUMERIC, init, inputs, trajectory
+from parity.pairs.pair import Batch, Pair, Tensors, example_batch, shared_weights
 
 RUNGS = ("data", "init", *NUMERIC, "trajectory")
 """Those of one pair. `trajectory` also gives `eval_after_training`."""
@@ -43,15 +43,15 @@ def check(
     """Climbs the ladder, or those of its rungs that are named, and returns what each found.
 
     Args:
-      batches: in place of one of the pair's `example_inputs`; trained on in turn.
-      seed: of the shared weights.
-      steps: of training, in the trajectory.
-      jit: compile the JAX side; else it runs operation by operation.
-      bfloat16: also with weights and inputs of both frameworks cast to bfloat16.
+        batches: in place of one of the pair's `example_inputs`; trained on in turn.
+        seed: of the shared weights.
+        steps: of training, in the trajectory.
+        jit: compile the JAX side; else it runs operation by operation.
+        bfloat16: also with weights and inputs of both frameworks cast to bfloat16.
 
     Raises:
-      NotTheSame: a rung failed; the first to fail comes with a diagnosis.
-      InputError: no such rung, or a pair that cannot be compared.
+        NotTheSame: a rung failed; the first to fail comes with a diagnosis.
+        InputError: no such rung, or a pair that cannot be compared.
     """
     found = list(
         climb_all(pair, rungs, seed=seed, batches=batches, steps=steps, jit=jit, bfloat16=bfloat16)

@@ -1,19 +1,11 @@
-"""Trains a model by the notebook's recipe: `python scripts/train_jax.py --help`."""
+"""Trains a Flax model by the notebook's recipe: `parity train --framework jax`."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from parity.cli import run
-from parity.options import TrainOptions
-
-
-def main(options: TrainOptions) -> None:
-    from parity.train_jax import main  # here, so that a typo is told before the framework is loaded
-
-    main(options)
-
+from parity.__main__ import entry
 
 if __name__ == "__main__":
-    run(main, TrainOptions)
+    entry("train", "--framework", "jax")

@@ -1,22 +1,30 @@
 """Data for the tests: a small synthetic CIFAR-10, and the real one where its archive is given."""
 
+import functools
+import http.server
 import io
 import os
 import tarfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from jax_impl import archive, data
-from parity.prepare import prepare
+from jax_impl.data import archive, datasets
+from parity.shell.prepare import prepare
 
 RECORDS = 20
 
-needs_tfds = pytest.mark.skipif(not data.has_tfds(), reason="tensorflow-datasets is not installed")
+needs_tfds = pytest.mark.skipif(
+    not datasets.has_tfds(), reason="tensorflow-datasets is not installed"
+)
 # Several processes test at once; by default each would take most of a GPU's memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# And their threads would wait for each other: PyTorch's spin while they do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests compile what they test, and leave nothing in the user's cache.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
@@ -77,3 +85,67 @@ def cifar10_dir(cifar10_archive: Path, tmp_path_factory: pytest.TempPathFactory)
     directory = tmp_path_factory.mktemp("cifar10")
     prepare(directory, cifar10_archive, log=lambda line: None)
     return directory
+
+
+@pytest.fixture
+def restored_jax(monkeypatch):
+    """The configuration that a variant changes, since it has a process of its own."""
+    import jax
+
+    from jax_impl.ops import convolution, pooling
+
+    for module, name in (
+        (convolution, "conv2d"),
+        (convolution, "WINOGRAD_TILES"),
+        (pooling, "max_pool2d"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    names = "jax_default_matmul_precision", "jax_default_device"
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture
+def small_prepare():
+    return functools.partial(prepare, records=RECORDS, log=lambda line: None)
+
+
+@pytest.fixture
+def other_archive(small_files, tmp_path) -> Path:
+    files = small_files | {"test_batch.bin": small_files["data_batch_1.bin"]}
+    return write_tar(tmp_path / "other.tar", archive.BINARY_FOLDER, files)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Makes each request fail as it does on a machine without a network."""
+    import requests
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise requests.ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(requests, "head", refuse)
+    monkeypatch.setattr(requests.Session, "get", refuse)
+
+
+@pytest.fixture
+def server(small_archive, monkeypatch):
+    """Serves the small archive in the place of the published one."""
+    handler = functools.partial(QuietHandler, directory=str(small_archive.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        url = f"http://127.0.0.1:{server.server_port}/{small_archive.name}"
+        monkeypatch.setattr(archive, "URL", url)
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass

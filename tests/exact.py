@@ -13,7 +13,7 @@ def logits(net: Any, images: np.ndarray) -> np.ndarray:
     """Train-mode logits [n, classes] of a `torchvision.models.ResNet` of bottlenecks.
 
     Args:
-      images: [n, 3, h, w].
+        images: [n, 3, h, w].
     """
     x = _max_pool(_relu(_norm(_conv(images.astype(Wide), net.conv1), net.bn1)))
     for stage in (net.layer1, net.layer2, net.layer3, net.layer4):

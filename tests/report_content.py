@@ -24,7 +24,7 @@ def content() -> dict[str, Any]:
     return {
         "schema": 2,
         "environment": {
-            "command": "python -m parity run --models simple_cnn resnet18",
+            "command": "parity run --models simple_cnn resnet18",
             "commit": "0123abc",
             "python": "3.11.7",
             "platform": "Linux-6.1-x86_64",

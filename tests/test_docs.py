@@ -1,6 +1,7 @@
 """What the documentation says is true: its table is current and its examples run."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,45 +11,77 @@ import torch
 
 import torch_ref.data
 import torch_ref.models
-from parity.family import table
+from parity.pairs.family import table
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+ASSERTED = "seeds", "weights"
+"""Pages whose blocks have a test that says what they give."""
+OTHERS = sorted(path.stem for path in DOCS.glob("*.md") if path.stem not in ASSERTED)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(DOCS / f"{n}.md" for n in OTHERS)]
 
 
 def test_the_table_of_models_is_current():
     assert table() in (DOCS / "models.md").read_text()
 
 
-def test_the_example_of_pretrained_weights_runs(tmp_path, monkeypatch):
-    """With random weights in the place of the published ones; against PyTorch on the same image."""
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    twin = torch_ref.models.create_model("resnet50", num_classes=1000).eval()
-    torch.save(twin.state_dict(), "resnet50.pth")
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "weights.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
-    found: dict = {}
-    for block in blocks[:1]:
-        exec(block, found)
+def blocks(path: Path) -> list[str]:
+    """The Python code of a page, a block each."""
+    return re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+def run_blocks(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """Runs a page's blocks in a folder, as they stand; returns what each defined.
+
+    A block whose first line names a file is that file.
+    """
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    found = []
+    for number, block in enumerate(blocks(page)):
+        named = re.match(r"# (\w+\.py)\n", block)
+        path = Path(named[1] if named else f"block_{number}.py")
+        path.write_text(block)
+        found.append(runpy.run_path(str(path)))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_of_python_runs(page, tmp_path, monkeypatch):
+    assert len(run_blocks(page, tmp_path, monkeypatch)) == len(blocks(page))
+
+
+def test_no_python_hides_from_the_test_of_blocks():
+    """Indented code of a page is of the shell, or is printed."""
+    for path in (*PAGES, *(DOCS / f"{name}.md" for name in ASSERTED)):
+        text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+        code = [line for line in text.splitlines() if re.match(r" {4}\S", line)]
+        assert not [line for line in code if re.match(r" {4}(from \w+ import|import|def) ", line)]
+        opened = re.findall(r"^```(\w*)$", path.read_text(), re.MULTILINE)
+        assert set(opened) <= {"python", "text", ""}
+
+
+def test_pretrained_weights_compute_the_same(tmp_path, monkeypatch):
+    """Random weights in the place of the published ones; against PyTorch on the same image."""
+    _, thousand, ten = run_blocks(DOCS / "weights.md", tmp_path, monkeypatch)
+    twin = thousand["twin"].eval()
     with torch.no_grad():
         pixels = torch.zeros(1, 3, 224, 224)
         mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
         std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
         expected = twin((pixels - mean) / std)
-    error = (torch.from_numpy(found["logits"].__array__().copy()) - expected).abs().max()
+    error = (torch.from_numpy(thousand["logits"].__array__().copy()) - expected).abs().max()
     assert error <= 1e-4 * expected.abs().max()
-    exec(blocks[1], found)
-    assert found["variables"].params["fc"]["kernel"].shape == (2048, 10)
+    assert ten["variables"].params["fc"]["kernel"].shape == (2048, 10)
 
 
 @pytest.mark.proof
 def test_the_port_of_the_pairs_page_fails_as_printed_and_passes_when_mended(tmp_path):
     """By the pytest plugin and by the command, in a folder that knows nothing of this project."""
-    text = (DOCS / "pairs.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    text, found = (DOCS / "pairs.md").read_text(), blocks(DOCS / "pairs.md")
     port, test = tmp_path / "my_port.py", tmp_path / "test_port.py"
-    port.write_text(blocks[0])
-    test.write_text(blocks[1])
+    port.write_text(found[0])
+    test.write_text(found[1])
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
     failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert failed.returncode == 1, failed.stdout + failed.stderr
@@ -56,7 +89,7 @@ def test_the_port_of_the_pairs_page_fails_as_printed_and_passes_when_mended(tmp_
     assert printed is not None
     assert f"first departs: {printed[1]}, relative" in failed.stdout
     assert printed[2] in failed.stdout
-    port.write_text(blocks[0].replace("linen.gelu(x)", "linen.gelu(x, approximate=False)"))
+    port.write_text(found[0].replace("linen.gelu(x)", "linen.gelu(x, approximate=False)"))
     passed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert passed.returncode == 0, passed.stdout + passed.stderr
     command = [sys.executable, "-m", "parity", "run", "--pair", "my_port:make_pair", "--steps", "5"]
@@ -68,15 +101,11 @@ def test_the_port_of_the_pairs_page_fails_as_printed_and_passes_when_mended(tmp_
     assert "convnext block" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_the_example_of_seeds_is_pytorchs():
+def test_the_example_of_seeds_is_pytorchs(tmp_path, monkeypatch):
     """The generator goes on through weights and order as PyTorch's does."""
-    text = (DOCS / "seeds.md").read_text()
-    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    code = "\n".join(line for line in lines if not line.startswith("python"))
-    found: dict = {}
-    exec(code.replace("resnet18", "resnet20"), found)
+    (found,) = run_blocks(DOCS / "seeds.md", tmp_path, monkeypatch)
     torch.manual_seed(7)
-    torch_ref.models.create_model("resnet20")
+    torch_ref.models.create_model("resnet18")
     loader = torch_ref.data.make_loader(range(50_000), 1000, shuffle=True)  # pyright: ignore
     order = torch.cat(list(loader))
     assert (found["order"] == order.numpy()).all()

@@ -19,7 +19,7 @@ TRANSFORM = transforms.Compose(
     [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
 )
 MANIFEST = "prepared.json"
-PREPARE = "run `python scripts/prepare_data.py`"
+PREPARE = "run `parity prepare`"
 
 
 class CIFAR10(torchvision.datasets.CIFAR10):
@@ -29,7 +29,7 @@ class CIFAR10(torchvision.datasets.CIFAR10):
     manifest of a preparation, the sums that it wrote take their place.
 
     Raises:
-      InputError: the data set is missing or does not match its sums.
+        InputError: the data set is missing or does not match its sums.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ def load(
     """The training and the test set of "cifar10", as prepared in `data_dir`, or of "digits".
 
     Raises:
-      InputError: another name, or CIFAR-10 that is not prepared in `data_dir`.
+        InputError: another name, or CIFAR-10 that is not prepared in `data_dir`.
     """
     if name == "cifar10" and data_dir is not None:
         return CIFAR10(data_dir, True, transform), CIFAR10(data_dir, False, transform)
@@ -126,12 +126,12 @@ def make_loader(
     """Batches of (images float32 [n, 3, 32, 32], labels int64 [n]), the last one perhaps smaller.
 
     Args:
-      dataset: what to load.
-      batch_size: images in a batch.
-      shuffle: draw a new order for each epoch.
-      seed: of the order; None takes PyTorch's global generator, as the notebook does.
-      order: indices to load, in this order, in place of `shuffle`.
-      num_workers: processes that load; 0 loads in this one.
+        dataset: what to load.
+        batch_size: images in a batch.
+        shuffle: draw a new order for each epoch.
+        seed: of the order; None takes PyTorch's global generator, as the notebook does.
+        order: indices to load, in this order, in place of `shuffle`.
+        num_workers: processes that load; 0 loads in this one.
     """
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     return DataLoader(

@@ -21,10 +21,10 @@ def write(
     """Writes `data_dir`/cifar-10-batches-py and returns the MD5 of each of its files by name.
 
     Args:
-      data_dir: a folder that exists and does not hold the layout yet.
-      train: images uint8 [n, 32, 32, 3] and integer labels [n]; n a multiple of 5.
-      test: the same of any n.
-      class_names: by label.
+        data_dir: a folder that exists and does not hold the layout yet.
+        train: images uint8 [n, 32, 32, 3] and integer labels [n]; n a multiple of 5.
+        test: the same of any n.
+        class_names: by label.
 
     The pickles have the entries of the published ones, but for the images' names, which only the
     published python archive knows.

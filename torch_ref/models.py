@@ -211,8 +211,8 @@ def create_model(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
     """The model `name`, one of `MODELS`, with PyTorch's own initial weights.
 
     Args:
-      options: `stem="cifar"` (a 3x3 stem without max-pool) for all but the nets that have no
-        other; torchvision's own for torchvision's; those of `SimpleCNN` for "simple_cnn".
+        options: `stem="cifar"` (a 3x3 stem without max-pool) for all but the nets that have no
+            other; torchvision's own for torchvision's; those of `SimpleCNN` for "simple_cnn".
     """
     if name not in MODELS:
         raise InputError(f"no model named {name!r}: choose one of {', '.join(MODELS)}")

@@ -14,10 +14,10 @@ def set_precision(model: nn.Module, name: str, device: str) -> nn.Module:
     """Pins the precision of products on a GPU, and returns the module to train in place of `model`.
 
     Args:
-      name: "float32", in full; "tf32", products of float32 rounded to 10 bits; "bf16", autocast.
+        name: "float32", in full; "tf32", products of float32 rounded to 10 bits; "bf16", autocast.
 
     Raises:
-      InputError: no such precision, or TF32 on a CPU, which has none.
+        InputError: no such precision, or TF32 on a CPU, which has none.
     """
     if name not in PRECISIONS:
         raise InputError(f"no precision {name!r}: choose one of {', '.join(PRECISIONS)}")

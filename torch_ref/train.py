@@ -50,9 +50,9 @@ def train(
     The notebook trains on one shuffled loader five times: `[loader] * 5`.
 
     Args:
-      print: gets the notebook's line after each epoch.
-      on_epoch: called after each epoch.
-      on_steps: called with the number of steps taken since its last call.
+        print: gets the notebook's line after each epoch.
+        on_epoch: called after each epoch.
+        on_steps: called with the number of steps taken since its last call.
     """
     epochs = []
     for number, loader in enumerate(loaders, 1):

@@ -4,10 +4,10 @@ import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
 
-from jax_impl.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from jax_impl.models.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from jax_impl.models.registry import CifarOptions, Entry
 from jax_impl.models.resnet import draw_kaiming_normal
-from jax_impl.registry import CifarOptions, Entry
-from jax_impl.torch_rng import Generator
+from jax_impl.torch_random.generator import Generator
 
 
 class OptionABlock(nnx.Module):

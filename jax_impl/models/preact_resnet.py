@@ -8,11 +8,11 @@ last block.
 import flax.nnx as nnx
 import jax
 
-from jax_impl import lowering
-from jax_impl.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from jax_impl.models.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from jax_impl.models.registry import Entry, StemOptions
 from jax_impl.models.resnet import draw_kaiming_normal
-from jax_impl.registry import Entry, StemOptions
-from jax_impl.torch_rng import Generator
+from jax_impl.ops import pooling
+from jax_impl.torch_random.generator import Generator
 
 
 class PreActBlock(nnx.Module):
@@ -92,7 +92,7 @@ class PreActResNet(nnx.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         if self.pooled:
-            x = lowering.max_pool2d(x, 3, 2, 1)
+            x = pooling.max_pool2d(x, 3, 2, 1)
         for stage in ("layer1", "layer2", "layer3", "layer4"):
             x = getattr(self, stage)(x, train)
         x = jax.nn.relu(self.bn2(x, train))

@@ -13,10 +13,10 @@ import flax.nnx as nnx
 import jax
 import numpy as np
 
-from jax_impl import lowering
-from jax_impl.layers import BatchNorm2d, Conv2d, Linear, Sequential
-from jax_impl.registry import Entry, ResNetOptions, StemOptions
-from jax_impl.torch_rng import Generator
+from jax_impl.models.layers import BatchNorm2d, Conv2d, Linear, Sequential
+from jax_impl.models.registry import Entry, ResNetOptions, StemOptions
+from jax_impl.ops import pooling
+from jax_impl.torch_random.generator import Generator
 
 
 class BasicBlock(nnx.Module):
@@ -140,7 +140,7 @@ class ResNet(nnx.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         if self.pooled:
-            x = lowering.max_pool2d(x, 3, 2, 1)
+            x = pooling.max_pool2d(x, 3, 2, 1)
         for stage in ("layer1", "layer2", "layer3", "layer4"):
             x = getattr(self, stage)(x, train)
         return self.fc(x.mean((1, 2)))

@@ -3,11 +3,11 @@
 import flax.nnx as nnx
 import jax
 
-from jax_impl import lowering
 from jax_impl.errors import InputError
-from jax_impl.layers import Conv2d, Linear
-from jax_impl.registry import CNNOptions, feature_map
-from jax_impl.torch_rng import Generator
+from jax_impl.models.layers import Conv2d, Linear
+from jax_impl.models.registry import CNNOptions, feature_map
+from jax_impl.ops import pooling
+from jax_impl.torch_random.generator import Generator
 
 
 class SimpleCNN(nnx.Module):
@@ -34,6 +34,6 @@ class SimpleCNN(nnx.Module):
             raise InputError(f"simple_cnn got {given} images and was made for {made}: image_size")
         for number in range(1, self.depth + 1):
             x = jax.nn.relu(getattr(self, f"conv{number}")(x))
-            x = lowering.max_pool2d(x, self.pool_size, self.pool_size)
+            x = pooling.max_pool2d(x, self.pool_size, self.pool_size)
         x = jax.nn.relu(self.fc1(x.reshape(x.shape[0], -1)))
         return self.fc2(x)

@@ -2,7 +2,7 @@
 makes them agree again.
 
 Everything is in float64, where correct twins agree to rounding. A suspect is tried on the PyTorch
-side, by changing one call as it runs (`parity.suspects`), and compared with what JAX computed.
+side, by changing one call as it runs (`suspects`), and compared with what JAX computed.
 """
 
 import contextlib
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from parity.diagnosis import forward, gradients, init, inputs, loss, optimizer, statistics, training
 from parity.diagnosis import precision as precision_
 from parity.diagnosis.common import CANNOT_RUN
-from parity.pair import Batch, Case, Pair, Tensors, precision
-from parity.result import Diagnosis, Result
-from parity.taps import recording
-from parity.tolerance import EPS
+from parity.ladder.result import Diagnosis, Result
+from parity.ladder.tolerance import EPS
+from parity.pairs.pair import Batch, Case, Pair, Tensors, precision
+from parity.pairs.taps import recording
 
 
 def diagnose(

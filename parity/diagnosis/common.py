@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from parity.result import Diagnosis
-from parity.suspects import Call, Intercept, Thunk
-from parity.taps import numbered
-from parity.tolerance import relative_error
+from parity.diagnosis.suspects import Call, Intercept, Thunk
+from parity.ladder.result import Diagnosis
+from parity.ladder.tolerance import relative_error
+from parity.pairs.taps import numbered
 
 SAME = 1e-9
 """Relative: below any difference of formula, above the rounding of a deep net."""

@@ -19,11 +19,11 @@ from parity.diagnosis.common import (
     events,
     said,
 )
-from parity.pair import Batch, Case, Tensors, precision
-from parity.result import Diagnosis
-from parity.rungs import forward
-from parity.suspects import Intercept, suspects
-from parity.tolerance import relative_error
+from parity.diagnosis.suspects import Intercept, suspects
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import forward
+from parity.ladder.tolerance import relative_error
+from parity.pairs.pair import Batch, Case, Tensors, precision
 
 
 def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:

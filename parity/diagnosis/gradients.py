@@ -21,11 +21,11 @@ from parity.diagnosis.common import (
     owner_of,
     said,
 )
-from parity.pair import Batch, Case, Tensors, precision
-from parity.result import Diagnosis
-from parity.rungs import gradients
-from parity.suspects import Call, Intercept, backward_suspects
-from parity.tolerance import relative_error
+from parity.diagnosis.suspects import Call, Intercept, backward_suspects
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import gradients
+from parity.ladder.tolerance import relative_error
+from parity.pairs.pair import Batch, Case, Tensors, precision
 
 
 def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:

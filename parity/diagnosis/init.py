@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from parity.diagnosis.common import owner_of, said
-from parity.pair import Pair
-from parity.result import Diagnosis
-from parity.rungs import init
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import init
+from parity.pairs.pair import Pair
 
 
 def find(pair: Pair) -> Diagnosis:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnosis.common import SAME, said
-from parity.pair import Batch, Case, Tensors
-from parity.result import Diagnosis
-from parity.rungs import inputs
-from parity.tolerance import relative_error
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import inputs
+from parity.ladder.tolerance import relative_error
+from parity.pairs.pair import Batch, Case, Tensors
 
 
 def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:

@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from parity.diagnosis.common import SAME, different, said
-from parity.pair import Batch, Case, Tensors, precision
-from parity.result import Diagnosis
-from parity.rungs import loss
-from parity.tolerance import relative_error
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import loss
+from parity.ladder.tolerance import relative_error
+from parity.pairs.pair import Batch, Case, Tensors, precision
 
 
 def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis:

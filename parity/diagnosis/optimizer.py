@@ -3,13 +3,13 @@
 import torch
 
 import torch_ref.train
-from parity import optimizer_causes
+from parity.diagnosis import optimizer_causes
 from parity.diagnosis.common import said
-from parity.optimizers import OptimizerSpec
-from parity.pair import Case, Tensors, precision
-from parity.result import Diagnosis
-from parity.rungs import optimizer
-from parity.tolerance import FLOAT64_TOLERANCE, relative_error
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import optimizer
+from parity.ladder.tolerance import FLOAT64_TOLERANCE, relative_error
+from parity.pairs.optimizers import OptimizerSpec
+from parity.pairs.pair import Case, Tensors, precision
 
 OPTIONS = {
     "lr", "betas", "eps", "weight_decay", "momentum", "nesterov", "dampening", "alpha", "centered",

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from parity.diagnosis.common import Everywhere, events, said
-from parity.pair import Batch, Case, Pair, Tensors, precision
-from parity.result import Diagnosis
-from parity.rungs import forward
-from parity.suspects import Call
-from parity.tolerance import EPS, NOISE_MULTIPLE, relative_error
+from parity.diagnosis.suspects import Call
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import forward
+from parity.ladder.tolerance import EPS, NOISE_MULTIPLE, relative_error
+from parity.pairs.pair import Batch, Case, Pair, Tensors, precision
 
 
 def find(

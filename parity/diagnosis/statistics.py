@@ -6,11 +6,11 @@ import copy
 import torch
 
 from parity.diagnosis.common import SAME, causes, changed, different, events, owner_of, said
-from parity.pair import Batch, Case, Tensors, precision
-from parity.result import Diagnosis
-from parity.rungs import batch_stats
-from parity.suspects import Intercept, suspects
-from parity.tolerance import relative_error
+from parity.diagnosis.suspects import Intercept, suspects
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import batch_stats
+from parity.ladder.tolerance import relative_error
+from parity.pairs.pair import Batch, Case, Tensors, precision
 
 
 def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:

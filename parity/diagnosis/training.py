@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from parity.diagnosis.common import said
-from parity.pair import Batch, Case, Tensors, precision
-from parity.result import Diagnosis
-from parity.rungs import trajectory
-from parity.tolerance import relative_error
+from parity.ladder.result import Diagnosis
+from parity.ladder.rungs import trajectory
+from parity.ladder.tolerance import relative_error
+from parity.pairs.pair import Batch, Case, Tensors, precision
 
 SAME = 1e-7
 """More than for outputs: Adam's first step amplifies rounding."""

@@ -26,10 +26,10 @@ class BenchWorker:
         """Builds the variant on the arrays in the directory `files` and takes its first steps.
 
         Returns:
-          import_seconds: of the framework and this project's side of it.
-          build_seconds: from arrays to a model and its data on the device.
-          first_seconds: of the first call, with compilation; it takes first_steps steps.
-          losses: of the first `CHECKED` steps.
+            import_seconds: of the framework and this project's side of it.
+            build_seconds: from arrays to a model and its data on the device.
+            first_seconds: of the first call, with compilation; it takes first_steps steps.
+            losses: of the first `CHECKED` steps.
         """
         started = time.perf_counter()
         module, _, function = maker.partition(":")

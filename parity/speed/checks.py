@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.options import PrecisionName
+from parity.ladder.tolerance import FLOAT32_EPS, NOISE_MULTIPLE
+from parity.shell.options import PrecisionName
 from parity.speed.workloads import Task
-from parity.tolerance import FLOAT32_EPS, NOISE_MULTIPLE
 
 EPS: dict[PrecisionName, float] = {"float32": FLOAT32_EPS, "tf32": 2.0**-11, "bf16": 2.0**-8}
 FLOORS: dict[PrecisionName, float] = {"float32": 16.0, "tf32": 1.0, "bf16": 1.0}

@@ -14,15 +14,22 @@ import numpy as np
 import optax
 from jax import lax
 
-from jax_impl import lowering, optim, registry, train
-from jax_impl.archive import Split
-from jax_impl.data import normalize
-from jax_impl.models import Model, from_spec
-from jax_impl.precision import be_deterministic, set_precision
+from jax_impl.data.archive import Split
+from jax_impl.data.datasets import normalize
+from jax_impl.models import registry
+from jax_impl.models.model import Model, from_spec
+from jax_impl.ops import convolution, platform, pooling
+from jax_impl.training import optim
+from jax_impl.training.epoch import CHUNK, make_train_epoch
+from jax_impl.training.evaluate import make_evaluate
+from jax_impl.training.fit import Epoch, fit
+from jax_impl.training.precision import be_deterministic, set_precision
+from jax_impl.training.state import TrainState, create_state
+from jax_impl.training.step import update
+from parity.pairs.weights import to_flax
 from parity.speed.notebook import EpochClock
 from parity.speed.runner import CHECKED, ROWS, Runner, Setup, logits_norm
 from parity.speed.workloads import Task
-from parity.weights import to_flax
 
 LEAST_CHUNK = 16
 """Batches of one scanned call. Training makes `train.CHUNK` of a call, and so pays once for the
@@ -57,9 +64,9 @@ def configure(setup: Setup) -> Any:
     jax.config.update("jax_default_device", jax.devices(setup.device)[0])
     dtype = set_precision(setup.task.precision, setup.device)
     if setup.settings.get("lowering") == "im2col":
-        lowering.WINOGRAD_TILES = sys.maxsize
+        convolution.WINOGRAD_TILES = sys.maxsize
     if setup.settings.get("lowering") == "stock":
-        lowering.conv2d, lowering.max_pool2d = lowering.conv2d_native, _stock_max_pool
+        convolution.conv2d, pooling.max_pool2d = convolution.conv2d_native, _stock_max_pool
     jax.monitoring.register_event_duration_secs_listener(_note_compilation)
     return dtype
 
@@ -113,12 +120,12 @@ class Steps(_Base):
         optimizer = optim.create_optimizer("adam", setup.lr)
         model, dtype = self.model, self.dtype
 
-        @partial(jax.jit, donate_argnums=0, compiler_options=lowering.compiler_options())
+        @partial(jax.jit, donate_argnums=0, compiler_options=platform.compiler_options())
         def step(state, images, labels, batch):
-            return train.update(model, optimizer, state, images[batch], labels[batch], dtype)
+            return update(model, optimizer, state, images[batch], labels[batch], dtype)
 
         self.step = step
-        self.state = train.create_state(self.variables, optimizer)
+        self.state = create_state(self.variables, optimizer)
 
     def losses(self) -> Iterator[list[float]]:
         for _ in range(CHECKED):
@@ -141,11 +148,11 @@ class _Scanned(_Base, abc.ABC):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         self.one_length = setup.device == "gpu"
-        self.chunk = train.CHUNK if self.one_length else CHECKED
+        self.chunk = CHUNK if self.one_length else CHECKED
 
     def fit(self, steps: int) -> int:
         if not self.one_length:
-            self.chunk = max(LEAST_CHUNK, min(steps, train.CHUNK))
+            self.chunk = max(LEAST_CHUNK, min(steps, CHUNK))
         fitted = max(1, round(steps / self.chunk)) * self.chunk
         self.advance(self.chunk)
         return fitted
@@ -170,10 +177,8 @@ class ScannedSteps(_Scanned):
         optimizer = optim.create_optimizer("adam", setup.lr)
         if setup.settings.get("every_weight"):
             optimizer = optax.GradientTransformation(*optimizer)
-        self.state = train.create_state(self.variables, optimizer)
-        self.epoch = train.make_train_epoch(
-            self.model, optimizer, setup.task.batch_size, self.dtype
-        )
+        self.state = create_state(self.variables, optimizer)
+        self.epoch = make_train_epoch(self.model, optimizer, setup.task.batch_size, self.dtype)
 
     def losses(self) -> Iterator[list[float]]:
         yield self.call().tolist()
@@ -233,7 +238,7 @@ def step_cost(task: Task, lr: float, images: int) -> dict[str, float]:
     """XLA's `flops` and `bytes accessed` of one jitted step of a task.
 
     Args:
-      images: in the data set that batches are taken from.
+        images: in the data set that batches are taken from.
     """
     model, shape = from_spec(registry.parse(task.model)), jax.ShapeDtypeStruct
     data = shape((images, 32, 32, 3), jnp.uint8)
@@ -245,9 +250,9 @@ def step_cost(task: Task, lr: float, images: int) -> dict[str, float]:
         optimizer = optim.create_optimizer("adam", lr)
 
         def step(state, images, labels, batch):
-            return train.update(model, optimizer, state, images[batch], labels[batch])
+            return update(model, optimizer, state, images[batch], labels[batch])
 
-        state = jax.eval_shape(lambda v: train.create_state(v, optimizer), model.shapes)
+        state = jax.eval_shape(lambda v: create_state(v, optimizer), model.shapes)
         lowered = jax.jit(step, donate_argnums=0).lower(state, data, labels, batch)
     analysis: Any = lowered.compile().cost_analysis()
     return {"flops": float(analysis["flops"]), "bytes": float(analysis["bytes accessed"])}
@@ -280,11 +285,11 @@ def train_notebook(setup: Setup, test: Split, orders: np.ndarray, clock: EpochCl
     clock.start()
     model = from_spec(registry.parse(setup.task.model))
     optimizer = optim.create_optimizer("adam", setup.lr)
-    train_epoch = train.make_train_epoch(model, optimizer, setup.task.batch_size, dtype)
-    state = train.create_state(to_flax(setup.weights, model), optimizer)
-    evaluate = train.make_evaluate(model, dtype=dtype)
+    train_epoch = make_train_epoch(model, optimizer, setup.task.batch_size, dtype)
+    state = create_state(to_flax(setup.weights, model), optimizer)
+    evaluate = make_evaluate(model, dtype=dtype)
 
-    def on_epoch(epoch: train.Epoch, state: train.TrainState) -> None:
+    def on_epoch(epoch: Epoch, state: TrainState) -> None:
         clock.epoch(epoch.loss, lambda: evaluate(state.variables, test))
 
-    train.fit(train_epoch, state, Split(setup.images, setup.labels), orders, on_epoch=on_epoch)
+    fit(train_epoch, state, Split(setup.images, setup.labels), orders, on_epoch=on_epoch)

@@ -22,7 +22,7 @@ def machine_seconds(stat: str | None = None) -> float | None:
     /proc/stat does not tell.
 
     Args:
-      stat: text in place of /proc/stat.
+        stat: text in place of /proc/stat.
     """
     try:
         first = (stat or Path("/proc/stat").read_text()).splitlines()[0].split()
@@ -65,9 +65,9 @@ def invalid(other_cores: float | None, seconds: float, readings: int) -> str | N
     """Why timings are not valid; None if they are, or if nobody can tell.
 
     Args:
-      other_cores: cores' worth of work of others meanwhile; None where it is not known.
-      seconds: that it is the mean of.
-      readings: of the kernel's clocks, each off by about a tick.
+        other_cores: cores' worth of work of others meanwhile; None where it is not known.
+        seconds: that it is the mean of.
+        readings: of the kernel's clocks, each off by about a tick.
     """
     if other_cores is None or not seconds:
         return None

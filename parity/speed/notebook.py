@@ -79,7 +79,7 @@ class NotebookWorker:
         files: str,
     ) -> dict[str, Any]:  # fmt: skip
         """Trains on the arrays in the directory `files`."""
-        from jax_impl.archive import Split
+        from jax_impl.data.archive import Split
 
         started = time.perf_counter()
         module = "jax_side" if framework == "JAX" else "torch_side"

@@ -15,8 +15,8 @@ class PrepareWorker:
 
     def environment(self, device: str) -> dict[str, Any]:
         """The device, "cpu" or "gpu", that "auto", "cpu" or "gpu" is here, and all of
-        `parity.environment.describe`."""
-        from parity.environment import choose_device, describe
+        `parity.shell.environment.describe`."""
+        from parity.shell.environment import choose_device, describe
 
         chosen = choose_device(device)
         return {"kind": "gpu" if chosen == "cuda" else "cpu", **describe(chosen)}
@@ -26,12 +26,12 @@ class PrepareWorker:
         files: str,
     ) -> int:  # fmt: skip
         """Writes the arrays into the directory `files`; returns the number of images."""
-        from jax_impl.data import load
-        from jax_impl.models import from_spec
-        from jax_impl.registry import parse
-        from parity.weights import to_arrays
+        from jax_impl.data.datasets import load_dataset
+        from jax_impl.models.model import from_spec
+        from jax_impl.models.registry import parse
+        from parity.pairs.weights import to_arrays
 
-        dataset = load(data, Path(data_dir) if data_dir else None)
+        dataset = load_dataset(data, Path(data_dir) if data_dir else None)
         images, labels = dataset.train.images, dataset.train.labels
         save_arrays(Path(files) / "data.npz", {"images": images, "labels": labels})
         orders = {str(n): order(len(labels), n, seed) for n in batch_sizes}
@@ -45,13 +45,16 @@ class PrepareWorker:
         self, data: str, data_dir: str | None, epochs: int, seed: int, files: str
     ) -> None:
         """Writes what the notebook trains on: both splits, orders, and the small CNN's weights."""
-        from jax_impl.data import load
-        from jax_impl.models import create_model
-        from jax_impl.torch_loader import loader_orders
-        from jax_impl.torch_rng import Generator
-        from parity.weights import to_arrays
+        from jax_impl.data.datasets import load_dataset
+        from jax_impl.models.model import create_model
+        from jax_impl.torch_random.generator import Generator
+        from jax_impl.torch_random.loader import loader_orders
+        from parity.pairs.weights import to_arrays
 
-        dataset, generator = load(data, Path(data_dir) if data_dir else None), Generator(seed)
+        dataset, generator = (
+            load_dataset(data, Path(data_dir) if data_dir else None),
+            Generator(seed),
+        )
         model = create_model("simple_cnn")
         weights = to_arrays(model.init(generator), model)
         save_arrays(weights_path(Path(files), "simple_cnn"), weights)

@@ -25,9 +25,9 @@ class Worker:
     """A process that answers one request at a time, and else waits for one.
 
     Args:
-      target: MODULE:CLASS of the object whose methods it calls.
-      files: where it gets a directory of its own, `scratch`.
-      device: "cpu" or "gpu".
+        target: MODULE:CLASS of the object whose methods it calls.
+        files: where it gets a directory of its own, `scratch`.
+        device: "cpu" or "gpu".
     """
 
     def __init__(self, target: str, files: Path, device: str):
@@ -49,11 +49,11 @@ class Worker:
         """The result of a method.
 
         Args:
-          timeout: seconds to wait for it; None is no limit.
+            timeout: seconds to wait for it; None is no limit.
 
         Raises:
-          InputError: the method raised one.
-          WorkerFailed: it raised something else, the process died, or the time is over.
+            InputError: the method raised one.
+            WorkerFailed: it raised something else, the process died, or the time is over.
         """
         request = json.dumps({"method": method, "arguments": arguments}) + "\n"
         try:

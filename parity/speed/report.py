@@ -8,8 +8,9 @@ import rich.box
 import rich.table
 
 from jax_impl.errors import InputError
-from parity import files, markdown
-from parity.console import Console
+from parity.report import markdown
+from parity.shell import files
+from parity.shell.console import Console
 from parity.speed import plots
 from parity.speed.results import (
     BASELINE,
@@ -50,7 +51,7 @@ def write(report: SpeedReport, directory: Path) -> None:
     """Writes all files, each of them whole, in the place of those of the run so far.
 
     Raises:
-      InputError: they cannot be written.
+        InputError: they cannot be written.
     """
     write_samples(report, directory)
     for name, image in plots.images(report).items():
@@ -63,7 +64,7 @@ def write_samples(report: SpeedReport, directory: Path) -> None:
     """Writes the JSON file alone, which has all that was measured.
 
     Raises:
-      InputError: it cannot be written.
+        InputError: it cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)

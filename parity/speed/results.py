@@ -93,9 +93,9 @@ class SpeedReport:
     """A run, or what there is of it so far.
 
     Args:
-      busy_before: cores' worth of work of others, before it started.
-      left_out: variants that could have been timed here and were not asked for.
-      unfinished: what was not done; None at the end.
+        busy_before: cores' worth of work of others, before it started.
+        left_out: variants that could have been timed here and were not asked for.
+        unfinished: what was not done; None at the end.
     """
 
     environment: dict[str, Any]

@@ -125,7 +125,7 @@ def layers(model: str) -> tuple[list[Layer], int]:
     from torch import nn
 
     import torch_ref.models
-    from jax_impl import registry
+    from jax_impl.models import registry
 
     spec, found = registry.parse(model), []
 

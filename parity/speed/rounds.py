@@ -95,9 +95,9 @@ def time_task(
     """A timing of each variant.
 
     Args:
-      tell: gets a line of progress.
-      check: says of a variant's losses how they are wrong, or None.
-      after_round: gets the timings so far after every round.
+        tell: gets a line of progress.
+        check: says of a variant's losses how they are wrong, or None.
+        after_round: gets the timings so far after every round.
     """
     timings = {str(v): Timing(task, v.framework, v.name, ablation=v.ablation) for v in variants}
     steps: dict[str, int] = {}

@@ -21,12 +21,12 @@ class Setup:
     """A task, and the same data, batches and initial weights for every variant.
 
     Args:
-      settings: of the variant.
-      device: "cpu" or "gpu".
-      lr: of the recipe's Adam.
-      images, labels: uint8 [n, 32, 32, 3] and int32 [n], all of a training split.
-      order: int32 [ROWS, batch_size], indices of the images of each batch.
-      weights: a state_dict of float32 arrays.
+        settings: of the variant.
+        device: "cpu" or "gpu".
+        lr: of the recipe's Adam.
+        images, labels: uint8 [n, 32, 32, 3] and int32 [n], all of a training split.
+        order: int32 [ROWS, batch_size], indices of the images of each batch.
+        weights: a state_dict of float32 arrays.
     """
 
     task: Task

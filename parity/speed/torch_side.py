@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import torch_ref.models
-from jax_impl import registry
-from jax_impl.archive import Split
+from jax_impl.data.archive import Split
+from jax_impl.models import registry
 from parity.speed.notebook import EpochClock
 from parity.speed.runner import CHECKED, ROWS, Runner, Setup, logits_norm
 from torch_ref.precision import allow_tf32

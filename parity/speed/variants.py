@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from jax_impl.errors import InputError
-from parity.options import ModeName
+from parity.shell.options import ModeName
 from parity.speed.workloads import Task
 
 FrameworkName = Literal["JAX", "PyTorch"]
@@ -22,9 +22,9 @@ class Variant:
     """One way of writing a task in one framework.
 
     Args:
-      settings: what its maker reads.
-      ablation: it lacks a part of what its framework's others have, to show what that is worth,
-        and is no candidate for the framework's best.
+        settings: what its maker reads.
+        ablation: it lacks a part of what its framework's others have, to show what that is worth,
+            and is no candidate for the framework's best.
     """
 
     framework: FrameworkName
@@ -113,7 +113,7 @@ def chosen_variants(names: Sequence[str], variants: Sequence[Variant]) -> list[V
     """The variants of these names, in the registry's order; "all" is every one.
 
     Raises:
-      InputError: a name that no variant has, or none at all.
+        InputError: a name that no variant has, or none at all.
     """
     known = [variant.name for variant in variants]
     for name in names:

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from jax_impl.errors import InputError
-from parity.options import ModeName, PrecisionName
-from parity.recipes import chosen_model
+from parity.shell.options import ModeName, PrecisionName
+from parity.shell.recipes import chosen_model
 
 INFERENCE_BATCH = 256
 IMAGE = (32, 32, 3)
@@ -51,7 +51,7 @@ def chosen_workloads(names: Sequence[str], gpu: bool) -> list[Workload]:
     """The workloads of these names; of none, the standard ones for the device.
 
     Raises:
-      InputError: a name that is no MODEL@BATCH.
+        InputError: a name that is no MODEL@BATCH.
     """
     known = {str(workload): workload for workload in (*ANYWHERE, *ON_A_GPU)}
     if not names:
@@ -75,7 +75,7 @@ def tasks(
     """Every workload in every mode; two workloads of one model have the same inference.
 
     Args:
-      precision: in place of the workloads' own.
+        precision: in place of the workloads' own.
     """
     found = [
         Task(

@@ -11,13 +11,13 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import torch_ref.models
-from jax_impl.models import from_module
 from jax_impl.models.cifar_resnet import CifarResNet
+from jax_impl.models.model import from_module
+from jax_impl.models.registry import CifarOptions, Entry, ResNetOptions
 from jax_impl.models.resnet import ResNet
-from jax_impl.registry import CifarOptions, Entry, ResNetOptions
-from parity.pair import Batch, ModelPair, Pair, create_pair, model_pair
-from parity.recipes import Recipe
-from parity.taps import tap
+from parity.pairs.pair import Batch, ModelPair, Pair, create_pair, model_pair
+from parity.pairs.taps import tap
+from parity.shell.recipes import Recipe
 
 DEPTHS = (1, 1, 1, 1)
 WIDTH = 4

@@ -8,7 +8,7 @@ import pytest
 from mutants import pairs
 from parity.checking import climb_all
 from parity.diagnosis import CANNOT_RUN
-from parity.pair import Batch, Pair
+from parity.pairs.pair import Batch, Pair
 
 STEPS = 6
 Patch = Callable[[pytest.MonkeyPatch, Callable[[], Pair]], Pair]

@@ -1,0 +1,1 @@
+"""The data sets: the published formats, and what training takes."""

@@ -1,0 +1,1 @@
+"""How an operation reaches the hardware: one module each, and what XLA is told."""

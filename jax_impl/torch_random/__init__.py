@@ -1,0 +1,1 @@
+"""PyTorch's CPU random stream in NumPy, bit for bit."""

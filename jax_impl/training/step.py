@@ -1,0 +1,92 @@
+"""One step of training. Images are normalised inside of it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+
+from jax_impl.data.datasets import normalize
+from jax_impl.models.model import Model, Variables
+from jax_impl.ops import platform
+from jax_impl.training.state import TrainState
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """`torch.nn.functional.cross_entropy(reduction="none")`: [n, classes], int [n] -> [n].
+
+    `label_smoothing` mixes that share of a uniform distribution into the labels.
+    """
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if not label_smoothing:
+        return loss
+    uniform = -jax.nn.log_softmax(logits).mean(-1)
+    return (1 - label_smoothing) * loss + label_smoothing * uniform
+
+
+def loss_and_stats(
+    params: dict[str, Any],
+    model: Model,
+    batch_stats: dict[str, Any],
+    images: jax.Array,
+    labels: jax.Array,
+) -> tuple[jax.Array, dict[str, Any]]:
+    """The batch's mean loss in train mode, in the parameters' dtype, and the updated running
+    statistics."""
+    logits, batch_stats = model.apply(Variables(params, batch_stats), images, train=True)
+    return cross_entropy(logits.astype(compute_dtype(params)), labels).mean(), batch_stats
+
+
+def compute_dtype(params: dict[str, Any]) -> Any:
+    """The parameters' own."""
+    return jax.tree.leaves(params)[0].dtype
+
+
+def update(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    dtype: Any = None,
+    read: Any = None,
+) -> tuple[TrainState, jax.Array]:
+    """One step, not jitted: what `make_train_step` and `make_train_epoch` compile.
+
+    Args:
+        images: uint8 [n, h, w, 3]; normalised here.
+        labels: int [n].
+        dtype: to compute in, by default the parameters'. With bfloat16 and parameters in float32
+            these, their gradients, the statistics and the loss stay in float32.
+        read: by parameter the `regions.Region` that the state holds of it and the model reads; by
+            default all.
+
+    Returns:
+        the new state and the batch's mean loss before the step.
+    """
+    dtype = dtype or compute_dtype(state.params)
+
+    def loss(params: dict[str, Any], *arguments: Any) -> Any:
+        if read is not None:
+            params = jax.tree.map(lambda part, region: region.embed(part), params, read)
+        return loss_and_stats(params, *arguments)
+
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    (value, batch_stats), gradients = gradient(
+        state.params, model, state.batch_stats, normalize(images, dtype), labels
+    )
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params: Any = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), value
+
+
+def make_train_step(
+    model: Model, optimizer: optax.GradientTransformation, dtype: Any = None
+) -> Callable:
+    """The jitted `(state, images, labels) -> (state, loss)` of `update`; it consumes `state`.
+
+    Inside another `jax.jit` call `update` itself: this one has options for the compiler.
+    """
+    step, options = partial(update, model, optimizer, dtype=dtype), platform.compiler_options()
+    return jax.jit(step, donate_argnums=0, compiler_options=options)

@@ -1,0 +1,164 @@
+"""`parity run`: the rungs on the models, or on a pair of your own, and the report."""
+
+import dataclasses
+import importlib
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import jax_impl.data.datasets
+import torch_ref.data
+from jax_impl.data.archive import Dataset
+from jax_impl.errors import InputError, one_line
+from jax_impl.training.compilation import keep_compiled
+from parity.checking import RUNGS, climb_all
+from parity.ladder.result import Result
+from parity.ladder.rungs import accuracy, data, optimizers, replay
+from parity.pairs.pair import Batch, ModelPair, Pair, create_pair
+from parity.report import report
+from parity.report.comparison import Row, compare
+from parity.shell import data_choice
+from parity.shell.console import Console
+from parity.shell.environment import choose_device, describe, pin_precision
+from parity.shell.options import RunOptions
+from parity.shell.recipes import chosen_model
+
+BATCHES = 8
+"""Cycled through in training; at most so many are tried while a tie that rounding decides hides
+the float32 difference."""
+
+
+def run(options: RunOptions) -> int:
+    """Climbs the ladder; returns the exit status: 0 if every check passed, 1 if one failed."""
+    if not (options.models and options.rungs):
+        raise InputError("--models and --rungs need at least one name each")
+    if not 0 < options.budget < math.inf:
+        raise InputError(f"--budget is {options.budget}: give minutes above 0")
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"--seed is {options.seed}: give 0 to 2^32 - 1")
+    if options.steps < 1:
+        raise InputError(f"--steps is {options.steps}: give 1 or more")
+    out = options.out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")
+    report.check_new(out)
+    console = Console()
+    keep_compiled()
+    device = choose_device(options.device)
+    pin_precision()
+    results: list[Result] = []
+    rows: list[Row] = []
+    if options.pair is not None:
+        pair = load_pair(options.pair)
+        about = {"name": "example_inputs", "reason": f"data: the examples of {options.pair}"}
+        climbed = _climb_own(options, pair, device)
+    else:
+        choice = data_choice.resolve(options.data, options.data_dir, console.line)
+        about = dataclasses.asdict(choice)
+        ours = jax_impl.data.datasets.load_dataset(choice.name, options.data_dir)
+        directory = jax_impl.data.datasets.data_directory(options.data_dir)
+        theirs = torch_ref.data.load(choice.name, directory)
+        climbed = _climb(options, ours, theirs, device, console, rows)
+    console.line(about["reason"])
+    for found in climbed:
+        results.append(found)
+        console.line(report.line(found))
+        if found.diagnosis is not None:
+            console.line(f"     {found.diagnosis.text}")
+    if not results:
+        raise InputError(f"there is nothing to compare by --rungs {' '.join(options.rungs)} here")
+    made = report.Report(describe(device), about, results, rows)
+    report.write(made, out)
+    report.show(made, console)
+    console.line(f"report: {out / 'report.html'}, report.md and report.json")
+    return 0 if made.passed else 1
+
+
+def load_pair(text: str) -> Pair:
+    """The pair that MODULE:FUNCTION makes.
+
+    Raises:
+        InputError: it cannot be had, and why.
+    """
+    module, sign, function = text.partition(":")
+    if not (module and sign and function):
+        raise InputError(f"--pair {text!r} is not of the form MODULE:FUNCTION")
+    sys.path.insert(0, str(Path.cwd()))
+    # A user's module fails in any way.
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except Exception as error:
+        raise InputError(f"--pair {text}: {type(error).__name__}: {one_line(error)}") from error
+    if not isinstance(made, Pair):
+        raise InputError(f"--pair {text} returns a {type(made).__name__}, not a parity.Pair")
+    return made
+
+
+def _climb_own(options: RunOptions, pair: Pair, device: str) -> Iterator[Result]:
+    """The rungs that need nothing but the pair."""
+    if "optimizers" in options.rungs:
+        yield from optimizers.run()
+    yield from _climb_pair(options, pair, device)
+
+
+def _climb_pair(
+    options: RunOptions, pair: Pair, device: str, batches: list[Batch] | None = None
+) -> Iterator[Result]:
+    """Those of the wanted rungs that any pair has."""
+    rungs = [rung for rung in RUNGS if rung in options.rungs]
+    if rungs:
+        yield from climb_all(
+            pair,
+            rungs,
+            seed=options.seed,
+            batches=batches,
+            steps=options.steps,
+            device=device,
+            bfloat16=options.bfloat16,
+        )
+
+
+def _climb(
+    options: RunOptions,
+    ours: Dataset,
+    theirs: accuracy.TorchData,
+    device: str,
+    console: Console,
+    rows: list[Row],
+) -> Iterator[Result]:
+    """Results as they are found, in the order of the ladder; the accuracy rung adds to `rows`."""
+    if "data" in options.rungs:
+        yield from data.run(ours, theirs, options.seed)
+    if "optimizers" in options.rungs:
+        yield from optimizers.run()
+    for spec in dict.fromkeys(chosen_model(text) for text in options.models):
+        pair = create_pair(spec)
+        batches = _batches(pair, ours, options.seed)
+        yield from _climb_pair(options, pair, device, batches)
+        for name, find in replay.RUNGS.items():
+            if name in options.rungs:
+                yield find(pair, ours, theirs[0], options.seed, options.steps, device)
+        if "accuracy" in options.rungs:
+            outcome = accuracy.run(
+                pair,
+                pair.model.init(options.seed),
+                ours,
+                theirs,
+                seed=options.seed,
+                budget=60 * options.budget,
+                full=options.full,
+                device=device,
+                console=console,
+            )
+            rows += compare(pair, outcome, len(ours.train.labels))
+            yield from outcome.results
+
+
+def _batches(pair: ModelPair, dataset: Dataset, seed: int) -> list[Batch]:
+    """Random training images, `BATCHES` times the recipe's batch."""
+    size = pair.recipe.batch_size
+    order = np.random.default_rng(seed).permutation(len(dataset.train.labels))
+    chosen = order[: BATCHES * size].reshape(BATCHES, size)
+    return [Batch(dataset.train.images[i], dataset.train.labels[i]) for i in chosen]

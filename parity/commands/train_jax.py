@@ -1,0 +1,80 @@
+"""`parity train`: trains a Flax model. Imports no PyTorch."""
+
+import itertools
+from typing import Any
+
+import jax
+
+import jax_impl.data.datasets
+from jax_impl.errors import InputError
+from jax_impl.models.model import from_spec
+from jax_impl.torch_random.generator import Generator
+from jax_impl.torch_random.loader import loader_orders
+from jax_impl.training import optim
+from jax_impl.training.compilation import keep_compiled
+from jax_impl.training.epoch import make_train_epoch
+from jax_impl.training.evaluate import make_evaluate
+from jax_impl.training.fit import Epoch, fit
+from jax_impl.training.precision import be_deterministic, set_precision
+from jax_impl.training.state import TrainState, create_state
+from parity.pairs.weights import to_arrays
+from parity.shell import data_choice
+from parity.shell.console import Console
+from parity.shell.options import TrainOptions
+from parity.shell.recipes import chosen_model, chosen_recipe
+from parity.shell.run_directory import RunDirectory, config_of
+
+
+def run(options: TrainOptions) -> None:
+    """Trains, evaluates, and fills the run directory."""
+    spec, recipe = chosen_model(options.model), chosen_recipe(options)
+    keep_compiled()
+    if options.deterministic:
+        be_deterministic()
+    device = choose_device(options.device)
+    dtype = set_precision(options.precision, device.platform)
+    console = Console()
+    choice = data_choice.resolve(options.data, options.data_dir, console.line)
+    console.line(choice.reason)
+    dataset = jax_impl.data.datasets.load_dataset(choice.name, options.data_dir)
+    directory = RunDirectory(options.out, str(spec), "jax")
+    directory.config(config_of(options, recipe, choice, "jax", device.device_kind))
+    console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
+
+    model = from_spec(spec)
+    optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
+    train_epoch = make_train_epoch(model, optimizer, recipe.batch_size, dtype)
+    # As after torch.manual_seed: the weights' draws, then those of the shuffling loader.
+    generator = Generator(options.seed)
+    state = create_state(model.init(generator, options.init), optimizer)
+    size = len(dataset.train.labels)
+    orders = itertools.islice(loader_orders(size, generator), recipe.epochs)
+
+    def on_epoch(epoch: Epoch, state: TrainState) -> None:
+        console.line(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}")
+        directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
+
+    with console.bar("training", recipe.epochs * -(-size // recipe.batch_size)) as advance:
+        state, _ = fit(
+            train_epoch, state, dataset.train, orders, on_epoch=on_epoch, on_steps=advance
+        )
+    accuracy = make_evaluate(model, dtype=dtype)(state.variables, dataset.test)
+    console.line(f"Accuracy: {100 * accuracy:.2f} %")
+    directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
+    arrays = to_arrays(state.variables, model)
+    directory.weights(arrays, spec, "jax")
+
+
+def choose_device(wanted: str) -> Any:
+    """Makes the first device of a platform JAX's default one, and returns it.
+
+    Raises:
+        InputError: JAX has no such platform here.
+    """
+    try:
+        device = jax.devices(None if wanted == "auto" else wanted)[0]
+    except RuntimeError as error:
+        platforms = jax.default_backend()
+        raise InputError(f"--device {wanted}: JAX sees only {platforms} here") from error
+    jax.config.update("jax_default_device", device)
+    return device

@@ -1,0 +1,73 @@
+"""`parity train --framework torch`: trains a PyTorch model as the notebook does."""
+
+import dataclasses
+
+import torch
+from torch import nn
+
+import jax_impl.data.datasets
+import torch_ref.data
+import torch_ref.models
+import torch_ref.train
+from parity.shell import data_choice
+from parity.shell.console import Console
+from parity.shell.options import TrainOptions
+from parity.shell.recipes import chosen_model, chosen_recipe
+from parity.shell.run_directory import RunDirectory, config_of
+from torch_ref.errors import InputError
+from torch_ref.precision import be_deterministic, set_precision
+
+
+def run(options: TrainOptions) -> None:
+    """Trains, evaluates, and fills the run directory."""
+    spec, recipe = chosen_model(options.model), chosen_recipe(options)
+    device = choose_device(options.device)
+    if options.deterministic:
+        be_deterministic()
+    console = Console()
+    choice = data_choice.resolve(options.data, options.data_dir, console.line)
+    console.line(choice.reason)
+    data_dir = jax_impl.data.datasets.data_directory(options.data_dir)
+    training_set, test_set = torch_ref.data.load(choice.name, data_dir)
+    torch.manual_seed(options.seed)
+    model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
+    trained = set_precision(model, options.precision, device)
+    directory = RunDirectory(options.out, str(spec), "torch")
+    directory.config(config_of(options, recipe, choice, "torch", device))
+    console.line(f"{spec} on {device}, run directory {directory.path}")
+
+    loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
+
+    def on_epoch(epoch: torch_ref.train.Epoch) -> None:
+        directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
+
+    with console.bar("training", recipe.epochs * len(loader)) as advance:
+        torch_ref.train.train(
+            trained,
+            [loader] * recipe.epochs,
+            nn.CrossEntropyLoss(),
+            torch_ref.train.create_optimizer(recipe.optimizer, model, recipe.lr),
+            device,
+            print=console.line,
+            on_epoch=on_epoch,
+            on_steps=advance,
+        )
+    loader = torch_ref.data.make_loader(test_set, 100)
+    accuracy = torch_ref.train.test(trained, loader, device, print=console.line)
+    directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
+    arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    directory.weights(arrays, spec, "torch")
+
+
+def choose_device(wanted: str) -> str:
+    """PyTorch's name for the device.
+
+    Raises:
+        InputError: PyTorch has no such device here.
+    """
+    if wanted == "tpu":
+        raise InputError("--device tpu: PyTorch cannot use a TPU; --framework jax can")
+    there = torch.cuda.is_available()
+    if wanted == "gpu" and not there:
+        raise InputError("--device gpu: PyTorch sees no GPU here: pass --device cpu")
+    return "cuda" if there and wanted != "cpu" else "cpu"

@@ -1,0 +1,1 @@
+"""How two implementations are compared: the rungs, and how near is near enough."""

@@ -1,0 +1,101 @@
+"""Three steps of the pair's optimizer, from gradients that both sides share.
+
+On the parameters, and from zeros, where the parameters after a step are the step itself. What
+gradients that differ by rounding lead to is the `trajectory` rung's.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+
+from parity.pairs.pair import Batch, Case, Side, Tensors, to_numpy
+
+STEPS = 3
+STARTS = {"": 1.0, "from zeros: ": 0.0}
+
+
+def ours(case: Case) -> Side:
+    step = _jitted(case)
+
+    def steps(state: Tensors, batch: Batch) -> Tensors:
+        del batch
+        return {
+            prefix + name: value
+            for prefix, scale in STARTS.items()
+            for name, value in _last(our_steps(case, state, step, scale)).items()
+        }
+
+    return steps
+
+
+def theirs(case: Case) -> Side:
+    def steps(state: Tensors, batch: Batch) -> Tensors:
+        del batch
+        return {
+            prefix + name: value
+            for prefix, scale in STARTS.items()
+            for name, value in _last(their_steps(case, state, scale)).items()
+        }
+
+    return steps
+
+
+def _last(steps: Iterator[Tensors]) -> Tensors:
+    """Without keeping the others: a wide model's take gigabytes."""
+    return deque(steps, maxlen=1)[0]
+
+
+def our_steps(
+    case: Case, state: Tensors, step: Any = None, scale: float = 1.0
+) -> Iterator[Tensors]:
+    """JAX's parameters after each step, from `scale` times the state's."""
+    step, leaf_map = step or _jitted(case), case.pair.leaf_map
+    params, _ = leaf_map.split(case.variables(state))
+    params = [leaf * jnp.asarray(scale, leaf.dtype) for leaf in params]
+    opt_state = case.pair.optimizer.jax.init(params)
+    for gradients in shared_gradients(case):
+        shared, _ = leaf_map.split(case.variables(state | gradients))
+        params, opt_state = step(params, opt_state, shared)
+        yield leaf_map.to_torch(params, True)
+
+
+def _jitted(case: Case) -> Any:
+    optimizer = case.pair.optimizer.jax
+
+    @case.compiled
+    def step(params, opt_state, gradients):
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return step
+
+
+def their_steps(case: Case, state: Tensors, scale: float = 1.0) -> Iterator[Tensors]:
+    """PyTorch's parameters after each step, from `scale` times the state's."""
+    module = case.torch_model(state)
+    optimizer = case.pair.optimizer.torch(module.parameters())
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(scale)
+    for gradients in shared_gradients(case):
+        for name, parameter in module.named_parameters():
+            parameter.grad = torch.from_numpy(gradients[name]).to(parameter)
+        optimizer.step()
+        yield {name: to_numpy(value) for name, value in module.named_parameters()}
+
+
+def shared_gradients(case: Case) -> Iterator[Tensors]:
+    """Random float32 ones in PyTorch's layout for each step, of magnitudes from 1e-8 to 1."""
+    rng = np.random.default_rng(0)
+    for _ in range(STEPS):
+        yield {name: _spread(rng, shape) for name, shape in case.pair.parameters.items()}
+
+
+def _spread(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    uniform = rng.uniform(-8, 8, shape).astype(np.float32)  # the sign and the magnitude
+    return np.copysign(np.exp2(np.abs(uniform) * np.float32(-3.3219)), uniform)

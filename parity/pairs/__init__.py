@@ -1,0 +1,1 @@
+"""What is compared: a PyTorch model and its JAX twin, their weights and their optimizers."""

@@ -1,0 +1,1 @@
+"""What a person sees of a comparison: lines, tables, a page."""

@@ -1,0 +1,108 @@
+"""report.html: the report's content as one page, without scripts or anything from elsewhere."""
+
+from collections.abc import Sequence
+
+from parity.report.page import figures, ladder, style
+from parity.report.page import mutants as planted
+from parity.report.page import results as tables
+from parity.report.page.markup import Markup, join, tag
+from parity.report.page.parts import Content, Section
+
+
+def to_html(content: Content) -> str:
+    """The page; `content` is the report's JSON, schema 2. A section without data is left out."""
+    results, comparison, mutants = (content[key] for key in ("results", "comparison", "mutants"))
+    sections = (
+        tables.failures(results),
+        ladder.section(results),
+        figures.depth(results),
+        figures.trajectory(results),
+        figures.losses(results, comparison),
+        planted.section(mutants or []),
+        tables.table(results),
+        tables.comparison(comparison),
+        _reading(content),
+    )
+    page = tag("html", _head(content), _body(content, [s for s in sections if s]), lang="en")
+    return f"<!DOCTYPE html>\n{page}\n"
+
+
+def _head(content: Content) -> Markup:
+    return tag(
+        "head",
+        Markup('<meta charset="utf-8">'),
+        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", f"{'PASSED' if _passed(content) else 'FAILED'}: parity report"),
+        tag("style", Markup(style.css())),
+    )
+
+
+def _body(content: Content, sections: Sequence[Section]) -> Markup:
+    links = (tag("a", title, href=f"#{name}") for name, title, _ in sections)
+    return tag(
+        "body",
+        tag(
+            "header",
+            tag("h1", "Parity report: JAX against PyTorch"),
+            _verdict(content),
+            _environment(content),
+            tag("nav", *links, aria_label="Sections"),
+        ),
+        *(
+            tag("section", tag("h2", title), *body, id=name, aria_label=title)
+            for name, title, body in sections
+        ),
+    )
+
+
+def _passed(content: Content) -> bool:
+    return all(result["passed"] for result in content["results"])
+
+
+def _verdict(content: Content) -> Markup:
+    count = len(content["results"])
+    failed = sum(not result["passed"] for result in content["results"])
+    if _passed(content):
+        word, class_, says = "✓ PASSED", "pass", f"All {count} checks are within their tolerance."
+    else:
+        says = f"{failed} of {count} checks are not within their tolerance."
+        word, class_ = "✗ FAILED", "fail"
+    lines = [tag("div", says)]
+    if content["mutants"]:
+        lines.append(tag("div", f"Planted bugs caught: {planted.caught(content['mutants'])}."))
+    return tag("div", tag("strong", word), *lines, class_=f"verdict {class_}")
+
+
+def _environment(content: Content) -> Markup:
+    facts = {"data": content["data"]["reason"].removeprefix("data: "), **content["environment"]}
+    packages = (f"{name} {version}" for name, version in facts["packages"].items())
+    facts["command"] = tag("code", facts["command"])
+    facts["packages"] = ", ".join(packages)
+    return _terms(facts, "facts")
+
+
+def _reading(content: Content) -> Section:
+    terms = {
+        "Rung": "One check of a model, from its data to its accuracy. Each rung builds on those "
+        "before it, so look at the first that fails.",
+        "float64": "Rounding is all but gone, so what differs is a difference of the programs. "
+        "Measured is the largest relative error.",
+        "float32 and bfloat16": "What trainings use. Measured is the difference in units of the "
+        "frameworks' own rounding, that is of how far each is from its float64 result.",
+        "Tolerance": "The largest number that passes, in the unit beside it.",
+        "Not finite": "Infinity or NaN.",
+    }
+    if any(result["diagnosis"] for result in content["results"]):
+        terms["Diagnosis"] = (
+            "The first module, in the order of execution, whose output is wrong although its "
+            "input is right; and the kind of bug that would explain it."
+        )
+    return "reading", "How to read it", [_terms(terms, "reading")]
+
+
+def _terms(terms: Content, class_: str) -> Markup:
+    pairs = (
+        join((tag("dt", term), tag("dd", text if isinstance(text, str) else str(text))))
+        for term, text in terms.items()
+    )
+    return tag("dl", *pairs, class_=class_)

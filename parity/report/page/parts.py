@@ -1,0 +1,64 @@
+"""What the sections of report.html are made of."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from parity.report.page.markup import Markup, tag
+
+Content = dict[str, Any]
+Section = tuple[str, str, Sequence[str]]  # its id, its title, and what is below the title
+
+
+def table(
+    columns: Iterable[str],
+    rows: Iterable[str],
+    label: str,
+    numbers: Iterable[str] = (),
+    class_: str | None = None,
+) -> Markup:
+    """A table that scrolls in its own box; `numbers` are the columns aligned to the right."""
+    body = tag("tbody", *rows)
+    return scroll(tag("table", head(columns, numbers), body, class_=class_), label)
+
+
+def head(columns: Iterable[str], numbers: Iterable[str] = ()) -> Markup:
+    """A table's first row."""
+    right = set(numbers)
+    cells = (
+        tag("th", column, scope="col", class_="number" if column in right else None)
+        for column in columns
+    )
+    return tag("thead", tag("tr", *cells))
+
+
+def scroll(content: Markup, label: str, class_: str = "scroll") -> Markup:
+    """A box that scrolls what is too wide for it, by keyboard too; `label` says what it is."""
+    return tag("div", content, class_=class_, tabindex=0, role="region", aria_label=label)
+
+
+def mark(good: bool, text: str) -> Markup:
+    """Right or wrong, by symbol and colour."""
+    symbol, class_ = ("✓", "mark pass") if good else ("✗", "mark fail")
+    return tag("span", f"{symbol} {text}", class_=class_)
+
+
+def note(text: str) -> Markup:
+    """A paragraph in small print."""
+    return tag("p", text, class_="note")
+
+
+def number(value: float | None, form: str = "") -> str:
+    """Two or three digits, with an exponent where the number is very small or large."""
+    if value is None:
+        return "not finite"
+    if form:
+        return format(value, form)
+    if value == 0:
+        return "0"
+    return f"{value:.1e}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.3g}"
+
+
+def measured(result: Content) -> str:
+    """What a result measured and what it may, in its unit."""
+    found, limit = number(result["measured"]), number(result["tolerance"])
+    return f"measured {found}, tolerance {limit} {result['unit']}"

@@ -1,0 +1,191 @@
+"""Results as a table on the terminal, as report.json, report.md and report.html."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rich.box
+import rich.table
+
+from jax_impl.errors import InputError
+from parity.ladder.result import Result
+from parity.report import markdown
+from parity.report.comparison import Row
+from parity.report.page import to_html
+from parity.report.page.parts import number
+from parity.report.page.results import COMPARISON_NOTE
+from parity.shell import files
+from parity.shell.console import Console
+
+SCHEMA = 2
+MUTANTS = Path(__file__).resolve().parents[1] / "benchmarks" / "mutants.json"
+"""The tally of planted bugs, in a checkout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All that a run found. `passed` is the verdict."""
+
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    results: Sequence[Result]
+    comparison: Sequence[Row]
+
+    @property
+    def passed(self) -> bool:
+        return all(result.passed for result in self.results)
+
+    @property
+    def verdict(self) -> str:
+        failed = [result for result in self.results if not result.passed]
+        if not failed:
+            return f"PASSED: all {len(self.results)} checks"
+        names = ", ".join(f"{r.model} {r.rung} {r.dtype}" for r in failed)
+        return f"FAILED: {len(failed)} of {len(self.results)} checks: {names}"
+
+
+def line(result: Result) -> str:
+    """A result in one line, for the log of a run."""
+    mark = "ok  " if result.passed else "FAIL"
+    return (
+        f"{mark} {result.model} {result.rung} {result.dtype}: {number(result.measured)}, at most "
+        f"{number(result.tolerance)} {result.unit}"
+    )
+
+
+def show(report: Report, console: Console) -> None:
+    """Prints the tables and the verdict."""
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Parity, JAX against PyTorch")
+    for column in RESULT_COLUMNS:
+        table.add_column(column, justify="right" if column in NUMBERS else "left")
+    for result in report.results:
+        style = None if result.passed else "bold red"
+        table.add_row(*_result_cells(result), style=style)
+    console.table(table)
+    for result in report.results:
+        if not result.passed:
+            console.line(f"{result.model} {result.rung} {result.dtype}: {result.detail}")
+            if result.diagnosis is not None:
+                console.line(f"  {result.diagnosis.text}")
+    if report.comparison:
+        table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Conventional CNN against ResNet")
+        for column in COMPARISON_COLUMNS:
+            table.add_column(column, justify="right" if column in NUMBERS else "left")
+        for row in report.comparison:
+            table.add_row(*_comparison_cells(row))
+        console.table(table)
+    console.line(report.verdict)
+
+
+def write(report: Report, directory: Path) -> None:
+    """Writes report.json, .md and .html; `directory` must not exist and appears complete.
+
+    Raises:
+        InputError: it exists, or cannot be written.
+    """
+    check_new(directory)
+    with files.whole_directory(directory) as staging:
+        (staging / "report.json").write_text(to_json(report))
+        (staging / "report.md").write_text(to_markdown(report))
+        (staging / "report.html").write_text(to_html(json.loads(to_json(report))))
+
+
+def check_new(directory: Path) -> None:
+    """Raises InputError if `directory` exists: a run must not be lost to the next one."""
+    if directory.exists() or directory.is_symlink():
+        raise InputError(f"{directory} exists: pass another --out, or remove it")
+
+
+def to_json(report: Report) -> str:
+    """`content` as JSON."""
+    return files.to_json(content(report), indent=2) + "\n"
+
+
+def content(report: Report) -> dict[str, Any]:
+    """Schema 2: environment, data, results, the comparison of the models, the planted bugs."""
+    return {
+        "schema": SCHEMA,
+        "environment": report.environment,
+        "data": report.data,
+        "results": [_plain(result) for result in report.results],
+        "comparison": [dataclasses.asdict(row) for row in report.comparison],
+        "mutants": _mutants(),
+    }
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    fields = dataclasses.asdict(result)
+    fields["modules"] = [module._asdict() for module in result.modules]
+    fields["steps"] = [step._asdict() for step in result.steps]
+    return fields
+
+
+def _mutants() -> list[dict[str, Any]] | None:
+    try:
+        return json.loads(MUTANTS.read_text())["mutants"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def to_markdown(report: Report) -> str:
+    """The same as Markdown, with every detail."""
+    lines = [
+        "# Parity report",
+        "",
+        f"**{report.verdict}**",
+        "",
+        *markdown.heading(report.environment, report.data),
+        "",
+        *markdown.table(
+            (*RESULT_COLUMNS, "detail"),
+            [(*_result_cells(r), r.detail) for r in report.results],
+            NUMBERS,
+        ),
+    ]
+    why = [
+        f"- **{r.model}, {r.rung} {r.dtype}**: {r.diagnosis.text}"
+        for r in report.results
+        if r.diagnosis is not None
+    ]
+    if why:
+        lines += ["", "## Diagnosis", "", *why]
+    if report.comparison:
+        lines += ["", "## Conventional CNN against ResNet", ""]
+        rows = [_comparison_cells(row) for row in report.comparison]
+        lines += markdown.table(COMPARISON_COLUMNS, rows, NUMBERS)
+        lines += ["", COMPARISON_NOTE]
+    return "\n".join(lines) + "\n"
+
+
+RESULT_COLUMNS = ("model", "rung", "dtype", "passed", "measured", "tolerance", "unit")
+COMPARISON_COLUMNS = (
+    "model", "framework", "parameters", "MFLOPs", "s/epoch", "trained", "losses", "accuracy",
+)  # fmt: skip
+NUMBERS = {"measured", "tolerance", "parameters", "MFLOPs", "s/epoch", "accuracy"}
+
+
+def _result_cells(result: Result) -> tuple[str, ...]:
+    return (
+        result.model,
+        result.rung,
+        result.dtype,
+        "yes" if result.passed else "NO",
+        number(result.measured),
+        number(result.tolerance),
+        result.unit,
+    )
+
+
+def _comparison_cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.model,
+        row.framework,
+        f"{row.parameters:,}",
+        f"{row.forward_flops / 1e6:.1f}",
+        f"{row.epoch_seconds:.1f}",
+        row.extent,
+        " ".join(f"{loss:.3f}" for loss in row.losses),
+        f"{100 * row.accuracy:.2f} %",
+    )

@@ -1,0 +1,1 @@
+"""What every command shares: options, exit statuses, files, the choice of data, recipes."""

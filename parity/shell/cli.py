@@ -1,0 +1,108 @@
+"""From options on the command line to an exit status: what every entry point shares.
+
+Exit status: 0 success, 1 a check failed, 2 bad input, 130 interrupted. Bad input gets one line.
+"""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import tyro
+
+import jax_impl.errors
+import torch_ref.errors
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def parse(
+    options_type: Any,
+    args: Sequence[str] | None = None,
+    prog: str | None = None,
+    examples: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Any:
+    """Options of `options_type` (a dataclass or a union of them) from `args` or the command line.
+
+    Exits with status 0 after `--help` and with 2, after one line on stderr, on an unusable option.
+
+    Args:
+        examples: command lines by the name of their subcommand, which end its help; "" has those of
+            the help without one.
+    """
+    args = sys.argv[1:] if args is None else args
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(options_type, args=args, prog=prog)
+    except SystemExit as stop:
+        if stop.code:
+            print(f"error: {_one_line(errors.getvalue())}", file=sys.stderr)
+        elif shown := examples.get(next((a for a in args if a in examples), "")):
+            print("examples:", *shown, sep="\n  ")
+        raise
+
+
+def run(
+    function: Callable[[Any], int | None],
+    options_type: Any,
+    args: Sequence[str] | None = None,
+    prog: str | None = None,
+    examples: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> NoReturn:
+    """Parses the command line, calls `function(options)` and exits with the status it returns."""
+    options = parse(options_type, args, prog, examples)
+    sys.unraisablehook = _keep_interrupts
+    try:
+        status = function(options) or 0
+        sys.stdout.flush()
+    except (jax_impl.errors.InputError, torch_ref.errors.InputError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = BAD_INPUT
+    except KeyboardInterrupt as interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one finds nothing left to end
+        print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def _keep_interrupts(unraisable: Any) -> None:
+    """Interrupts anew where Python would drop it: Ctrl-C in a callback of the garbage collector."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    while True:
+        try:
+            threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGINT]).start()
+            return
+        except KeyboardInterrupt:  # the one of another timer: what is raised in here is lost
+            continue
+
+
+def _one_line(box: str) -> str:
+    """The text of tyro's boxed message: its parts, and the options it suggests if any."""
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip("│╭╮╰╯─ ")
+        if set(line) <= set("│╭╮╰╯─ "):
+            sections.append([])
+        elif line.startswith("│"):
+            sections[-1].append(text)
+    parts = []
+    for section in filter(None, sections):
+        if section[0].startswith(("Perhaps you meant", "Arguments similar")) and len(section) > 1:
+            options = [line.split()[0] for line in section[1:] if line.startswith("-")]
+            parts.append(f"perhaps you meant {' or '.join(options[:2] or section[1].split()[:1])}")
+        elif not section[0].startswith("For full helptext"):
+            parts.append(" ".join(section).rstrip("."))
+    return f"{'; '.join(parts) or ' '.join(box.split())} (--help lists the options)"

@@ -1,0 +1,120 @@
+"""Where a run took place: versions, devices, and how precision is pinned."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import torch
+
+from jax_impl.errors import InputError
+from torch_ref.precision import allow_tf32
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "torch",
+    "torchvision",
+    "tensorflow-datasets",
+    "numpy",
+)
+
+PRECISION = (
+    "JAX matmul precision 'highest' (no TF32); PyTorch TF32 off for matmul and cuDNN; float64 with "
+    "jax_enable_x64"
+)
+
+
+def pin_precision() -> None:
+    """PyTorch computes float32 products in float32 on a GPU as well; JAX's side of this is
+    `parity.pairs.pair.precision`."""
+    allow_tf32(False)
+
+
+def choose_device(wanted: str) -> str:
+    """Makes "cpu" or "gpu" JAX's default device and returns PyTorch's name for it.
+
+    "auto" is a GPU if both frameworks see one.
+
+    Raises:
+        InputError: a GPU is asked for that one of them does not see.
+    """
+    gpu = jax_device("gpu")
+    if wanted == "gpu":
+        missing = [
+            n for n, there in (("JAX", gpu), ("PyTorch", torch.cuda.is_available())) if not there
+        ]
+        if missing:
+            raise InputError(f"{' and '.join(missing)} cannot use a GPU here: pass --device cpu")
+    both = gpu is not None and torch.cuda.is_available()
+    on_gpu = both if wanted == "auto" else wanted == "gpu"
+    jax.config.update("jax_default_device", gpu if on_gpu else jax_device("cpu"))
+    return "cuda" if on_gpu else "cpu"
+
+
+def jax_device(platform: str) -> Any:
+    """JAX's first device of a platform (cpu, gpu or tpu), or None where there is none."""
+    try:
+        return jax.devices(platform)[0]
+    except RuntimeError:
+        return None
+
+
+def describe(device: str) -> dict[str, Any]:
+    """The environment for a report; `device` is PyTorch's name of the one in use."""
+    return {
+        "command": " ".join(["parity", *sys.argv[1:]]),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "precision": PRECISION,
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def commit() -> str | None:
+    """This checkout's commit, with "+" where files differ from it.
+
+    Outside a checkout, what the environment variable COMMIT says; None if it says nothing.
+    """
+    root = Path(__file__).resolve().parents[1]
+    try:
+        head = _git(root, "rev-parse", "--short", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("COMMIT") or None
+    return head + ("+" if changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def cpu() -> str:
+    """The processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,87 @@
+"""JSON that every reader takes, and files that appear complete or not at all."""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jax_impl.errors import InputError
+from jax_impl.models.registry import Spec
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON text; null stands for infinity and NaN, which JSON does not have."""
+    return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def weights_metadata(spec: Spec) -> dict[str, str]:
+    """What other tools need to know of a file of weights."""
+    return {
+        "format": "pt",
+        "format_version": "1",
+        "model": str(spec),
+        "num_classes": str(spec.options.num_classes),
+    }
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes under a temporary name and renames.
+
+    Raises:
+        InputError: it cannot be written; what was there before is still there.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(temporary, 0o644)  # mkstemp makes it private
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
+def whole_directory(directory: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `directory` at the end, and is removed if that is not reached.
+
+    Args:
+        directory: does not exist, or is empty.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            yield staging
+            os.chmod(staging, 0o755)  # mkdtemp makes it private
+            staging.rename(directory)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """The error for the user: which file, and why."""
+    return InputError(f"cannot write {path}: {error.strerror or error}")

@@ -1,0 +1,258 @@
+"""The options of every command. Imports no framework, so that a typo is told at once."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tyro
+
+RungName = Literal[
+    "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats",
+    "optimizer", "optimizers", "trajectory", "replay", "accuracy",
+]  # fmt: skip
+DataName = Literal["auto", "cifar10", "digits"]
+OptimizerName = Literal["adam", "adamw", "rmsprop", "sgd"]
+ModeName = Literal["train", "inference"]
+PrecisionName = Literal["float32", "tf32", "bf16"]
+
+RUNGS: tuple[RungName, ...] = get_args(RungName)
+
+
+def _unset(metavar: str) -> Any:
+    """For an option that may be left out: the help text says itself what happens then."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+def _names(literal: Any) -> str:
+    return f"{{{','.join(get_args(literal))}}}"
+
+
+MaybePath = Annotated[Path | None, _unset("PATH")]
+MaybeInt = Annotated[int | None, _unset("INT")]
+
+RUNG_PURPOSES: dict[RungName, str] = {
+    "data": "bytes, labels, order and normalised values of both data pipelines",
+    "init": "the distribution of every parameter's initial values",
+    "init_exact": "the weights of one seed, bit for bit",
+    "order_exact": "the order of the images over three epochs, after one seed",
+    "forward": "the output of every module, in eval and in train mode",
+    "loss": "cross entropy: mean, sum, of each row, smoothed, and of huge logits",
+    "gradients": "the gradient of the loss by every parameter and by the images",
+    "batch_stats": "running statistics after three train-mode batches, of three sizes",
+    "optimizer": "three steps of the model's optimizer from shared gradients",
+    "optimizers": "every optimizer, schedule and clipping, 50 steps each",
+    "trajectory": "60 steps of training, and the trained models image by image",
+    "replay": "60 steps of training in float64 from nothing but a seed",
+    "accuracy": "both frameworks train for real: losses and test accuracy",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Checks that the PyTorch models and their JAX twins are the same, and trains both."""
+
+    models: tuple[str, ...] = ("simple_cnn", "resnet18")
+    """what to compare: names that `parity list` gives, each NAME[:OPTION=VALUE]..., as
+    resnet18:stem=cifar or simple_cnn:channels=16,32,64:kernel_size=5"""
+
+    pair: Annotated[str | None, _unset("MODULE:FUNCTION")] = None
+    """a pair of your own in place of the models: MODULE:FUNCTION, a function without arguments
+    that returns a parity.Pair; MODULE is imported from the current folder too"""
+
+    rungs: tuple[RungName, ...] = RUNGS
+    """which checks; `parity list` says what each one does"""
+
+    data: DataName = "auto"
+    """auto: CIFAR-10 if it is prepared or can be had, else scikit-learn's digits"""
+
+    data_dir: MaybePath = None
+    """where prepared data lies; by default $PARITY_DATA_DIR or the user's cache directory"""
+
+    seed: int = 0
+    """of the initial weights and of the batches"""
+
+    out: MaybePath = None
+    """directory for report.json, report.md and report.html; by default runs/parity-DATE-TIME"""
+
+    steps: int = 60
+    """of training in the trajectory"""
+
+    bfloat16: bool = False
+    """climb the numeric rungs also with weights and inputs in bfloat16"""
+
+    full: bool = False
+    """train every model for all epochs of its recipe, however long it takes"""
+
+    budget: float = 10.0
+    """minutes for the trainings of each model, but for the notebook's own: the small CNN on
+    CIFAR-10 is always trained in full"""
+
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU if both frameworks see one"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ListOptions:
+    """Names the models and the rungs."""
+
+    table: bool = False
+    """the models as a Markdown table, with parameters, FLOPs and the PyTorch twin of each"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Trains a model by the notebook's recipe."""
+
+    framework: Literal["jax", "torch"] = "jax"
+    """what to train it in; JAX needs no PyTorch"""
+
+    model: str = "simple_cnn"
+    """what to train: NAME[:OPTION=VALUE]..., as resnet18:stem=cifar or
+    simple_cnn:channels=16,32,64:kernel_size=5; `parity list` gives the names"""
+
+    data: DataName = "auto"
+    """auto: CIFAR-10 if it is prepared or can be had, else scikit-learn's digits"""
+
+    data_dir: MaybePath = None
+    """where prepared data lies; by default $PARITY_DATA_DIR or the user's cache directory"""
+
+    epochs: MaybeInt = None
+    """by default the recipe's: 5"""
+
+    batch_size: MaybeInt = None
+    """by default the recipe's: 32 for simple_cnn, 16 for the ResNets"""
+
+    lr: Annotated[float | None, _unset("FLOAT")] = None
+    """learning rate, by default the recipe's: 0.001 for simple_cnn, 0.01 for the ResNets"""
+
+    optimizer: Annotated[OptimizerName | None, _unset(_names(OptimizerName))] = None
+    """by default the recipe's, adam; the others have PyTorch's defaults"""
+
+    seed: int = 0
+    """of the initial weights and of the batches: as torch.manual_seed, in both scripts"""
+
+    init: Literal["torch", "flax"] = "torch"
+    """initial weights, in JAX: PyTorch's or Flax's defaults"""
+
+    out: MaybePath = None
+    """run directory; by default runs/MODEL-FRAMEWORK-DATE-TIME"""
+
+    device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """auto: what the framework itself prefers"""
+
+    precision: PrecisionName = "float32"
+    """of the arithmetic: float32 in full; tf32 on a GPU; bf16, with weights, statistics, loss and
+    optimizer in float32"""
+
+    deterministic: bool = False
+    """two runs on one GPU give the same bits, for some speed; on a CPU they always do"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertOptions:
+    """Converts weights between PyTorch's .pth and .pt, .safetensors, and Orbax checkpoints.
+
+    The kind of a file is told by its name; a folder, or a name without one of these endings, is an
+    Orbax checkpoint, in Flax's names and layout. The others hold a PyTorch state_dict.
+    """
+
+    input: Annotated[Path, tyro.conf.Positional]
+    """what to read"""
+
+    output: Annotated[Path, tyro.conf.Positional]
+    """what to write"""
+
+    model: str
+    """whose weights they are: NAME[:OPTION=VALUE]..., as resnet50:num_classes=1000"""
+
+    drop_head: bool = False
+    """give the last linear layer new weights, for a model of another number of classes"""
+
+    seed: int = 0
+    """of the new head"""
+
+    allow_nan: bool = False
+    """accept weights that are NaN or infinite"""
+
+    overwrite: bool = False
+    """replace what is at the output"""
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeedOptions:
+    """Compares the speed of the frameworks, in training and inference, each written in many ways.
+
+    Each way runs in a process of its own, all of them in turns.
+    """
+
+    workloads: tuple[str, ...] = ()
+    """what to time: MODEL@BATCH, as resnet18:stem=cifar@128; by default simple_cnn@32,
+    simple_cnn@256, resnet18@16, resnet18:stem=cifar@128, resnet50@32 and, on a GPU,
+    resnet18:stem=cifar@512 in bfloat16"""
+
+    modes: tuple[ModeName, ...] = ("train", "inference")
+    """inference always takes batches of 256"""
+
+    variants: tuple[str, ...] = ("all",)
+    """ways of writing it: all, or some of jit scan (JAX), the same without what this project does
+    for a CPU: im2col (no Winograd, scanned) every_weight (visits weights that are never read,
+    scanned) stock stock_jit (XLA's own convolution and pooling),
+    eager channels_last fused fused_channels_last compile compile_channels_last compile_freezing
+    max_autotune (PyTorch) and, on a GPU, deterministic (JAX), reduce_overhead cuda_graph
+    cuda_graph_channels_last (PyTorch)"""
+
+    rounds: int = 10
+    """timed blocks of each variant"""
+
+    seconds: float = 1.0
+    """of a block"""
+
+    precision: Annotated[PrecisionName | None, _unset(_names(PrecisionName))] = None
+    """in place of the workloads' own: float32, or bf16 where said above"""
+
+    compile_limit: float = 10.0
+    """minutes until a variant's warm-up is given up"""
+
+    roofline: bool = True
+    """measure the machine's ceilings and count the work, for the distance from the hardware's
+    limits"""
+
+    busy: bool = False
+    """show the ratios of a task also where other work made its timings invalid"""
+
+    notebook: bool = False
+    """also train the notebook's small CNN from start to end, with compilation: JAX's scan,
+    PyTorch's eager, its fastest two others at that task and, on a GPU, cuda_graph"""
+
+    notebook_repeats: int = 1
+    """trainings of each variant"""
+
+    data: DataName = "auto"
+    """auto: CIFAR-10 if it is prepared or can be had, else scikit-learn's digits"""
+
+    data_dir: MaybePath = None
+    """where prepared data lies; by default $PARITY_DATA_DIR or the user's cache directory"""
+
+    seed: int = 0
+    """of the initial weights and of the batches"""
+
+    out: MaybePath = None
+    """directory for speed.json, speed.md and the plots, written after every task; by default
+    runs/speed-DATE-TIME"""
+
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU if both frameworks see one"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareOptions:
+    """Prepares CIFAR-10 for both frameworks, once."""
+
+    archive: MaybePath = None
+    """a CIFAR-10 archive (binary or python) or its unpacked folder; without it, a download"""
+
+    data_dir: MaybePath = None
+    """where to put the data; by default $PARITY_DATA_DIR or the user's cache directory"""
+
+    overwrite: bool = False
+    """replace what is there"""

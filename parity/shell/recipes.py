@@ -1,0 +1,64 @@
+"""How the notebook trains each model. Imports no framework."""
+
+import dataclasses
+import math
+
+from jax_impl.errors import InputError
+from jax_impl.models import registry
+from parity.shell.options import TrainOptions
+
+IMAGE_SIZE = (32, 32)
+NUM_CLASSES = 10
+"""Of CIFAR-10 and of the digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Batch size, optimizer with its learning rate, and epochs."""
+
+    batch_size: int
+    optimizer: str
+    lr: float
+    epochs: int = 5
+
+
+def chosen_model(text: str) -> registry.Spec:
+    """The model that NAME[:OPTION=VALUE]... names, for images and classes of this project's data.
+
+    Raises:
+        InputError: no such model, or one for other images or classes.
+    """
+    spec = registry.parse(text)
+    for name, needed in (("image_size", IMAGE_SIZE), ("num_classes", NUM_CLASSES)):
+        value = getattr(spec.options, name, needed)
+        if value != needed:
+            raise InputError(f"model {text!r}: {name} must be {needed} for this data, not {value}")
+    return spec
+
+
+def recipe(model: str) -> Recipe:
+    """The notebook's recipe: that of its small CNN, or that of its ResNet-18 for every ResNet."""
+    if model == "simple_cnn":
+        return Recipe(batch_size=32, optimizer="adam", lr=1e-3)
+    return Recipe(batch_size=16, optimizer="adam", lr=1e-2)
+
+
+def chosen_recipe(options: TrainOptions) -> Recipe:
+    """The recipe of `options.model`, with what the options say in place of its own.
+
+    Raises:
+        InputError: a number that cannot be trained with.
+    """
+    names = [field.name for field in dataclasses.fields(Recipe)]
+    given = {name: getattr(options, name) for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen = dataclasses.replace(recipe(chosen_model(options.model).name), **given)
+    for name in ("epochs", "batch_size"):
+        if getattr(chosen, name) < 1:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {getattr(chosen, name)}: give 1 or more")
+    if not -(2**63) <= options.seed < 2**64:
+        raise InputError(f"--seed is {options.seed}: PyTorch takes -2^63 to 2^64 - 1")
+    if not 0 < chosen.lr < math.inf:
+        raise InputError(f"--lr is {chosen.lr}: give a number above 0")
+    return chosen

@@ -1,0 +1,66 @@
+"""A training's run directory: config.json, metrics.jsonl, weights.safetensors.
+
+Imports no framework.
+"""
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from jax_impl.errors import InputError
+from jax_impl.models.registry import Spec
+from parity.shell.files import cannot_write, to_json, weights_metadata, write_whole
+
+
+class RunDirectory:
+    """`path`, made now; it must not exist, or be empty.
+
+    Raises:
+        InputError: it exists and holds something, or cannot be written. So do the methods.
+    """
+
+    def __init__(self, path: Path | None, model: str, framework: str):
+        name = re.sub("[^a-z0-9_]", "-", f"{model}-{framework}") + time.strftime("-%Y%m%d-%H%M%S")
+        self.path = path or Path("runs") / name
+        self._metrics: list[dict[str, Any]] = []
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if any(self.path.iterdir()):
+                raise InputError(f"{self.path} is not empty: pass another --out, or remove it")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def config(self, config: Mapping[str, Any]) -> None:
+        """Writes config.json: what was asked for, resolved, and where it ran."""
+        write_whole(self.path / "config.json", (to_json(config, indent=2) + "\n").encode())
+
+    def metrics(self, **row: Any) -> None:
+        """Adds one line to metrics.jsonl."""
+        self._metrics.append(row)
+        text = "".join(to_json(metric) + "\n" for metric in self._metrics)
+        write_whole(self.path / "metrics.jsonl", text.encode())
+
+    def weights(self, arrays: Mapping[str, np.ndarray], spec: Spec, framework: str) -> None:
+        """Writes weights.safetensors: a PyTorch state_dict, whichever framework trained it."""
+        metadata = weights_metadata(spec) | {"trained_by": framework}
+        content = safetensors.numpy.save(dict(arrays), metadata)
+        write_whole(self.path / "weights.safetensors", content)
+
+
+def config_of(options: Any, recipe: Any, data: Any, framework: str, device: str) -> dict[str, Any]:
+    """What config.json holds: options as given and resolved, the data and why, the device."""
+    given = dataclasses.asdict(options)
+    return {
+        **given,
+        **dataclasses.asdict(recipe),
+        "framework": framework,
+        "data": data.name,
+        "data_reason": data.reason,
+        "device": device,
+    }

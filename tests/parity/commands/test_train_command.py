@@ -1,0 +1,191 @@
+"""The training scripts as a user calls them: lines, run directory, bad input, interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+
+import torch_ref.models
+from jax_impl.errors import InputError
+from jax_impl.models.model import create_model
+from jax_impl.models.registry import create_spec
+from parity.pairs.weights import to_flax
+from parity.shell.options import TrainOptions
+from parity.shell.recipes import Recipe, chosen_recipe, recipe
+from parity.shell.run_directory import RunDirectory
+
+SCRIPTS = ["train_jax.py", "train_torch.py"]
+
+
+def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, f"scripts/{name}", "--data", "digits", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("train_jax.py", marks=pytest.mark.quick), "train_torch.py"]
+)
+def test_a_run_and_its_directory(name, tmp_path):
+    out = tmp_path / "run"
+    done = script(name, "--epochs", "2", "--batch-size", "64", "--seed", "3", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 2]
+    assert lines[-3:] == [
+        f"Epoch 1, Loss: {rows[0]['loss']:.3f}",
+        f"Epoch 2, Loss: {rows[1]['loss']:.3f}",
+        f"Accuracy: {100 * rows[2]['test_accuracy']:.2f} %",
+    ]
+    assert rows[2]["test_accuracy"] > 0.8
+    config = json.loads((out / "config.json").read_text())
+    assert (config["model"], config["epochs"], config["lr"]) == ("simple_cnn", 2, 1e-3)
+    assert (config["seed"], config["data"], config["batch_size"]) == (3, "digits", 64)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.json",
+        "metrics.jsonl",
+        "weights.safetensors",
+    ]
+    with safetensors.safe_open(out / "weights.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["model"], metadata["num_classes"]) == ("simple_cnn", "10")
+    state = safetensors.torch.load_file(out / "weights.safetensors")
+    torch_ref.models.create_model("simple_cnn").load_state_dict(state, strict=True)
+    to_flax(state, create_model("simple_cnn"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--modle", "simple_cnn"], "perhaps you meant --model"),
+        (["--model", "resnet19"], "resnet19"),
+        (["--epochs", "0"], "--epochs is 0"),
+        (["--batch-size", "-1"], "--batch-size is -1"),
+        (["--lr", "nan"], "--lr is nan"),
+        (["--seed", "99999999999999999999"], "--seed is 99999999999999999999: PyTorch takes"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--device", "cpu", "--precision", "tf32"], "tf32: a CPU has none"),
+        (["--precision", "bf17"], "bf17"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exits_with_2(name, arguments, message, tmp_path):
+    done = script(name, "--out", str(tmp_path / "run"), *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_two_deterministic_runs_in_bfloat16_are_the_same(name, tmp_path):
+    weights = []
+    for run in ("first", "second"):
+        out = tmp_path / run
+        done = script(
+            name, "--epochs", "1", "--precision", "bf16", "--deterministic", "--out", str(out)
+        )
+        assert done.returncode == 0, done.stderr
+        config = json.loads((out / "config.json").read_text())
+        assert (config["precision"], config["deterministic"]) == ("bf16", True)
+        weights.append(safetensors.torch.load_file(out / "weights.safetensors"))
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_interruption_gets_one_line(name, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, f"scripts/{name}", "--data", "digits", "--epochs", "1000"]
+    # A process inherits "SIGINT ignored", as from nohup, but not a handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "interrupted\n"
+    assert sorted(os.listdir(out)) == ["config.json", "metrics.jsonl"]
+    assert all(json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
+
+
+def test_an_interruption_in_the_garbage_collector_is_not_lost():
+    """Python reports what a collector's callback raises, and goes on."""
+    code = (
+        "import gc, os, signal, sys, time\n"
+        "sys.path.insert(0, '.')\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from parity import cli\n"
+        "from parity.shell.options import ListOptions\n"
+        "def work(options):\n"
+        "    gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIGINT))\n"
+        "    gc.collect()\n"
+        "    gc.callbacks.clear()\n"
+        "    time.sleep(60)\n"
+        "cli.run(work, ListOptions, args=[])\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert time.monotonic() - started < 50
+
+
+def test_an_occupied_run_directory_is_refused(tmp_path):
+    (tmp_path / "kept").write_text("mine")
+    with pytest.raises(InputError, match="is not empty: pass another --out"):
+        RunDirectory(tmp_path, "simple_cnn", "jax")
+    with pytest.raises(InputError, match="cannot write"):
+        RunDirectory(tmp_path / "kept" / "below", "simple_cnn", "jax")
+
+
+def test_metrics_are_valid_json_even_when_training_diverges(tmp_path):
+    directory = RunDirectory(tmp_path / "run", "simple_cnn", "jax")
+    directory.metrics(epoch=1, loss=float("nan"))
+    directory.metrics(epoch=2, loss=0.5)
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert text == '{"epoch": 1, "loss": null}\n{"epoch": 2, "loss": 0.5}\n'
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    directory = RunDirectory(tmp_path / "run", "simple_cnn", "jax")
+    directory.config({"old": True})
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(InputError, match="config.json: No space left"):
+        directory.config({"old": False})
+    monkeypatch.undo()
+    assert [path.name for path in directory.path.iterdir()] == ["config.json"]
+    assert json.loads((directory.path / "config.json").read_text()) == {"old": True}
+
+
+def test_weights_keep_their_bits(tmp_path):
+    directory = RunDirectory(tmp_path / "run", "simple_cnn", "jax")
+    array = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    directory.weights({"a": array}, create_spec("simple_cnn"), "jax")
+    state = safetensors.torch.load_file(directory.path / "weights.safetensors")
+    assert np.array_equal(state["a"].numpy(), array)
+
+
+def test_the_notebooks_recipes_and_what_replaces_them():
+    assert recipe("simple_cnn") == Recipe(32, "adam", 1e-3, 5)
+    assert recipe("resnet18") == recipe("resnet50") == Recipe(16, "adam", 1e-2, 5)
+    options = TrainOptions(model="resnet18", lr=0.1, optimizer="sgd")
+    assert chosen_recipe(options) == Recipe(16, "sgd", 0.1, 5)

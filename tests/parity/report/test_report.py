@@ -1,0 +1,100 @@
+"""Reports: the JSON's schema, the verdict, and files that appear complete or not at all."""
+
+import json
+
+import pytest
+
+from jax_impl.errors import InputError
+from parity.ladder.result import Result
+from parity.report import report
+from parity.report.comparison import Row
+from parity.shell.console import Console
+
+GOOD = Result("simple_cnn", "forward", "float64", True, 1e-15, 1e-12, "relative error", "a | b")
+BAD = Result("resnet18", "loss", "float32", False, float("inf"), 16.0, "x noise", "not finite")
+ROW = Row("resnet18", "JAX", 11_181_642, 74_000_000, 110.0, [1.7, float("nan")], 0.47, "5 epochs")
+ENVIRONMENT = {
+    "command": "parity run",
+    "commit": "abc",
+    "python": "3.11",
+    "cpu": "a cpu",
+    "cores": 2,
+    "device": "cpu",
+    "precision": "pinned",
+    "packages": {"jax": "0.10.2"},
+}
+
+
+def make(*results: Result) -> report.Report:
+    data = {"name": "digits", "reason": "data: digits, as asked"}
+    return report.Report(ENVIRONMENT, data, results, [ROW])
+
+
+def test_the_json_has_the_schema(tmp_path):
+    report.write(make(GOOD, BAD), tmp_path / "out")
+    content = json.loads(
+        (tmp_path / "out" / "report.json").read_text(),
+        parse_constant=lambda name: pytest.fail(name),
+    )
+    assert set(content) == {
+        "schema", "environment", "data", "results", "comparison", "mutants",
+    }  # fmt: skip
+    assert content["schema"] == 2
+    assert content["results"][0] == {
+        "model": "simple_cnn",
+        "rung": "forward",
+        "dtype": "float64",
+        "passed": True,
+        "measured": 1e-15,
+        "tolerance": 1e-12,
+        "unit": "relative error",
+        "detail": "a | b",
+        "modules": [],
+        "steps": [],
+        "diagnosis": None,
+    }
+    assert content["results"][1]["measured"] is None
+    assert content["comparison"][0]["losses"] == [1.7, None]
+
+
+def test_the_markdown_tells_all(tmp_path):
+    report.write(make(GOOD, BAD), tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "FAILED: 1 of 2 checks: resnet18 loss float32" in text
+    assert (
+        "| simple_cnn | forward | float64 | yes | 1.0e-15 | 1.0e-12 | relative error | a \\| b |"
+        in text
+    )
+    assert "- data: digits, as asked" in text
+    assert "11,181,642" in text and "47.00 %" in text
+
+
+@pytest.mark.parametrize(
+    "results, verdict",
+    [((GOOD,), "PASSED: all 1 checks"), ((GOOD, BAD), "FAILED: 1 of 2 checks")],
+)
+def test_the_verdict(results, verdict, capsys):
+    made = make(*results)
+    assert made.verdict.startswith(verdict)
+    assert made.passed == (BAD not in results)
+    report.show(made, Console())
+    output = capsys.readouterr().out
+    assert verdict in output
+    assert ("resnet18 loss float32: not finite" in output) == (BAD in results)
+
+
+def test_an_existing_directory_is_kept(tmp_path):
+    (tmp_path / "kept").write_text("mine")
+    with pytest.raises(InputError, match="exists: pass another --out"):
+        report.write(make(GOOD), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_nothing_is_left_of_a_report_that_cannot_be_written(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "to_markdown", fail)
+    with pytest.raises(InputError, match="cannot write .*out: No space left"):
+        report.write(make(GOOD), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
