@@ -20,7 +20,7 @@ from parity.shell.options import (
     SpeedOptions,
     TrainOptions,
 )
-from parity.shell.recipes import chosen_model
+from parity.shell.recipes import check_run, chosen_recipe
 
 Options = (
     Annotated[RunOptions, tyro.conf.subcommand("run")]
@@ -72,11 +72,10 @@ def main(options: Any) -> int | None:
         case RunOptions() | SpeedOptions():
             _need_torch()
             if isinstance(options, RunOptions):
-                for text in options.models:
-                    chosen_model(text)
+                check_run(options)
             name = "run" if isinstance(options, RunOptions) else "speed"
         case TrainOptions():
-            chosen_model(options.model)
+            chosen_recipe(options)
             if options.framework == "torch":
                 _need_torch()
             name = f"train_{options.framework}"

@@ -1,10 +1,13 @@
 """Data for the tests: a small synthetic CIFAR-10, and the real one where its archive is given."""
 
+import atexit
 import functools
 import http.server
 import io
 import os
+import shutil
 import tarfile
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,8 +28,24 @@ needs_tfds = pytest.mark.skipif(
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # And their threads would wait for each other: PyTorch's spin while they do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Tests compile what they test, and leave nothing in the user's cache.
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+COMPILED = "PARITY_TEST_COMPILED"
+"""The variable that names the session's cache of compiled programs, for all its processes."""
+
+if COMPILED not in os.environ:
+    # What one test compiles serves the others, and leaves nothing in the user's cache.
+    os.environ[COMPILED] = tempfile.mkdtemp(prefix="parity-compiled-")
+    atexit.register(shutil.rmtree, os.environ[COMPILED], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[COMPILED]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+LONG = "tests/parity/diagnosis", "tests/parity/ladder", "tests/jax_impl/models"
+"""Folders of long tests, which come first: else one process ends long after the others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
 
 CLASS_NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from parity.shell import data_choice
 from parity.shell.console import Console
 from parity.shell.environment import choose_device, describe, pin_precision
 from parity.shell.options import RunOptions
-from parity.shell.recipes import chosen_model
+from parity.shell.recipes import check_run, chosen_model
 
 BATCHES = 8
 """Cycled through in training; at most so many are tried while a tie that rounding decides hides
@@ -34,16 +33,8 @@ the float32 difference."""
 
 def run(options: RunOptions) -> int:
     """Climbs the ladder; returns the exit status: 0 if every check passed, 1 if one failed."""
-    if not (options.models and options.rungs):
-        raise InputError("--models and --rungs need at least one name each")
-    if not 0 < options.budget < math.inf:
-        raise InputError(f"--budget is {options.budget}: give minutes above 0")
-    if not 0 <= options.seed < 2**32:
-        raise InputError(f"--seed is {options.seed}: give 0 to 2^32 - 1")
-    if options.steps < 1:
-        raise InputError(f"--steps is {options.steps}: give 1 or more")
+    check_run(options)
     out = options.out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")
-    report.check_new(out)
     console = Console()
     keep_compiled()
     device = choose_device(options.device)
@@ -82,9 +73,7 @@ def load_pair(text: str) -> Pair:
     Raises:
         InputError: it cannot be had, and why.
     """
-    module, sign, function = text.partition(":")
-    if not (module and sign and function):
-        raise InputError(f"--pair {text!r} is not of the form MODULE:FUNCTION")
+    module, _, function = text.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     # A user's module fails in any way.
     try:

@@ -9,7 +9,6 @@ from typing import Any
 import rich.box
 import rich.table
 
-from jax_impl.errors import InputError
 from parity.ladder.result import Result
 from parity.report import markdown
 from parity.report.comparison import Row
@@ -85,17 +84,11 @@ def write(report: Report, directory: Path) -> None:
     Raises:
         InputError: it exists, or cannot be written.
     """
-    check_new(directory)
+    files.check_new(directory)
     with files.whole_directory(directory) as staging:
         (staging / "report.json").write_text(to_json(report))
         (staging / "report.md").write_text(to_markdown(report))
         (staging / "report.html").write_text(to_html(json.loads(to_json(report))))
-
-
-def check_new(directory: Path) -> None:
-    """Raises InputError if `directory` exists: a run must not be lost to the next one."""
-    if directory.exists() or directory.is_symlink():
-        raise InputError(f"{directory} exists: pass another --out, or remove it")
 
 
 def to_json(report: Report) -> str:

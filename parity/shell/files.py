@@ -82,6 +82,12 @@ def whole_directory(directory: Path) -> Iterator[Path]:
         raise cannot_write(directory, error) from error
 
 
+def check_new(directory: Path) -> None:
+    """Raises InputError if `directory` exists: a run must not be lost to the next one."""
+    if directory.exists() or directory.is_symlink():
+        raise InputError(f"{directory} exists: pass another --out, or remove it")
+
+
 def cannot_write(path: Path, error: OSError) -> InputError:
     """The error for the user: which file, and why."""
     return InputError(f"cannot write {path}: {error.strerror or error}")

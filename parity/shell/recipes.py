@@ -5,7 +5,8 @@ import math
 
 from jax_impl.errors import InputError
 from jax_impl.models import registry
-from parity.shell.options import TrainOptions
+from parity.shell.files import check_new
+from parity.shell.options import RunOptions, TrainOptions
 
 IMAGE_SIZE = (32, 32)
 NUM_CLASSES = 10
@@ -62,3 +63,25 @@ def chosen_recipe(options: TrainOptions) -> Recipe:
     if not 0 < chosen.lr < math.inf:
         raise InputError(f"--lr is {chosen.lr}: give a number above 0")
     return chosen
+
+
+def check_run(options: RunOptions) -> None:
+    """Whether a comparison can be made as asked, as far as no framework is needed to tell.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not (options.models and options.rungs):
+        raise InputError("--models and --rungs need at least one name each")
+    if not 0 < options.budget < math.inf:
+        raise InputError(f"--budget is {options.budget}: give minutes above 0")
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"--seed is {options.seed}: give 0 to 2^32 - 1")
+    if options.steps < 1:
+        raise InputError(f"--steps is {options.steps}: give 1 or more")
+    for text in options.models:
+        chosen_model(text)
+    if options.pair is not None and not all(options.pair.partition(":")):
+        raise InputError(f"--pair {options.pair!r} is not of the form MODULE:FUNCTION")
+    if options.out is not None:
+        check_new(options.out)

@@ -155,12 +155,12 @@ def test_without_tfds_the_python_layout_serves(small, small_tfds, tmp_path, monk
     write_layout(small, tmp_path)
     monkeypatch.setattr(datasets, "has_tfds", lambda: False)
     assert_same(datasets.load_cifar10(tmp_path, RECORDS), small)
-    with pytest.raises(InputError, match="not prepared in .*prepare_data.py"):
+    with pytest.raises(InputError, match="not prepared in .*parity prepare"):
         datasets.load_cifar10(small_tfds, RECORDS)
 
 
 def test_not_prepared(tmp_path):
-    with pytest.raises(InputError, match="not prepared in .*prepare_data.py"):
+    with pytest.raises(InputError, match="not prepared in .*parity prepare"):
         datasets.load_dataset("cifar10", tmp_path / "none")
 
 
@@ -272,7 +272,7 @@ def test_torchvision_with_damaged_manifest(small, tmp_path, text):
 
 
 def test_torchvision_not_prepared(tmp_path):
-    refused(tmp_path, "not prepared in .*prepare_data.py")
+    refused(tmp_path, "not prepared in .*parity prepare")
 
 
 def test_manifest_of_one_directory_leaves_the_published_sums(small, tmp_path):

@@ -130,7 +130,7 @@ def test_an_interruption_in_the_garbage_collector_is_not_lost():
         "import gc, os, signal, sys, time\n"
         "sys.path.insert(0, '.')\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from parity import cli\n"
+        "from parity.shell import cli\n"
         "from parity.shell.options import ListOptions\n"
         "def work(options):\n"
         "    gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIGINT))\n"

@@ -54,7 +54,9 @@ def test_a_correct_pair_passes(make, rung, batches):
     assert narrow.passed, narrow
 
 
-@pytest.mark.parametrize("make", [pairs.mlp, pairs.cnn, pairs.small_stem])
+@pytest.mark.parametrize(
+    "make", [pairs.mlp, pairs.cnn, pytest.param(pairs.small_stem, marks=pytest.mark.proof)]
+)
 def test_a_correct_pair_passes_in_bfloat16(make):
     pair = make()
     for rung in NUMERIC:
