@@ -43,8 +43,10 @@ def check(
     """Climbs the ladder, or those of its rungs that are named, and returns what each found.
 
     Args:
-        batches: in place of one of the pair's `example_inputs`; trained on in turn.
+        pair: the two implementations.
+        rungs: names of `RUNGS`.
         seed: of the shared weights.
+        batches: in place of one of the pair's `example_inputs`; trained on in turn.
         steps: of training, in the trajectory.
         jit: compile the JAX side; else it runs operation by operation.
         bfloat16: also with weights and inputs of both frameworks cast to bfloat16.

@@ -20,14 +20,14 @@ def write(
 ) -> dict[str, str]:
     """Writes `data_dir`/cifar-10-batches-py and returns the MD5 of each of its files by name.
 
+    The pickles have the entries of the published ones, but for the images' names, which only the
+    published python archive knows.
+
     Args:
         data_dir: a folder that exists and does not hold the layout yet.
         train: images uint8 [n, 32, 32, 3] and integer labels [n]; n a multiple of 5.
         test: the same of any n.
         class_names: by label.
-
-    The pickles have the entries of the published ones, but for the images' names, which only the
-    published python archive knows.
     """
     folder = data_dir / FOLDER
     folder.mkdir()

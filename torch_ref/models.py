@@ -20,8 +20,11 @@ TORCHVISION = (
 
 
 class SimpleCNN(nn.Module):
-    """The notebook's, 3x3 convolutions 3->32->64, ReLU and 2x2 max-pool after each, fc
-    4096->512->classes, and the same of any depth, filter size and pooling."""
+    """The notebook's small CNN, and the same of any depth, filter size and pooling.
+
+    The notebook's: 3x3 convolutions 3->32->64, ReLU and 2x2 max-pool after each, fc
+    4096->512->classes.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class SimpleCNN(nn.Module):
         self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """float [n, 3, h, w] -> logits [n, num_classes]."""
+        """Normalised images, float [n, 3, h, w] -> logits [n, num_classes]."""
         for number in range(1, self.depth + 1):
             x = self.pool(F.relu(getattr(self, f"conv{number}")(x)))
         x = F.relu(self.fc1(torch.flatten(x, 1)))
@@ -61,6 +64,7 @@ class PlainBlock(BasicBlock):
         self.downsample = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[n, inplanes, h, w] -> [n, planes, ceil(h / stride), ceil(w / stride)]."""
         x = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(x)))
 
@@ -99,8 +103,11 @@ class NarrowResNet(torchvision.models.ResNet):
 
 
 class OptionABlock(nn.Module):
-    """He et al.'s block with a shortcut that has no parameters: every second pixel, and zeros for
-    the new channels, half of them before the old ones and half after."""
+    """He et al.'s block with a shortcut that has no parameters.
+
+    Where the shape changes the shortcut is every second pixel, and zeros for the new channels, half
+    of them before the old ones and half after.
+    """
 
     def __init__(self, inplanes: int, planes: int, stride: int):
         super().__init__()
@@ -111,6 +118,7 @@ class OptionABlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[n, inplanes, h, w] -> [n, planes, ceil(h / stride), ceil(w / stride)]."""
         shortcut = x[:, :, :: self.stride, :: self.stride]
         shortcut = F.pad(shortcut, (0, 0, 0, 0, self.border, self.border))
         x = F.relu(self.bn1(self.conv1(x)))
@@ -135,6 +143,7 @@ class CifarResNet(nn.Module):
         return nn.Sequential(first, *(OptionABlock(planes, planes, 1) for _ in range(blocks - 1)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised images [n, 3, h, w] -> logits [n, num_classes]."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(x.mean((2, 3)))
@@ -161,6 +170,7 @@ class PreActBlock(nn.Module):
             self.downsample = nn.Conv2d(inplanes, out, 1, stride, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[n, inplanes, h, w] -> [n, out, ceil(h / stride), ceil(w / stride)]."""
         active = x if self.bn1 is None else F.relu(self.bn1(x))
         shortcut = x if self.downsample is None else self.downsample(active)
         x = self.conv1(active)
@@ -202,6 +212,7 @@ class PreActResNet(nn.Module):
         _draw_kaiming_normal(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised images [n, 3, h, w] -> logits [n, num_classes]."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(F.relu(self.bn2(x)).mean((2, 3)))
@@ -211,7 +222,9 @@ def create_model(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
     """The model `name`, one of `MODELS`, with PyTorch's own initial weights.
 
     Args:
-        options: `stem="cifar"` (a 3x3 stem without max-pool) for all but the nets that have no
+        name: one of `MODELS`.
+        num_classes: the number of logits.
+        **options: `stem="cifar"` (a 3x3 stem without max-pool) for all but the nets that have no
             other; torchvision's own for torchvision's; those of `SimpleCNN` for "simple_cnn".
     """
     if name not in MODELS:
@@ -239,7 +252,7 @@ def _torchvision(
 
 
 def _draw_kaiming_normal(net: nn.Module) -> None:
-    """torchvision's initial weights of convolutions."""
+    """Gives every convolution of `net` torchvision's initial weights."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

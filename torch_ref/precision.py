@@ -14,7 +14,9 @@ def set_precision(model: nn.Module, name: str, device: str) -> nn.Module:
     """Pins the precision of products on a GPU, and returns the module to train in place of `model`.
 
     Args:
+        model: what is trained.
         name: "float32", in full; "tf32", products of float32 rounded to 10 bits; "bf16", autocast.
+        device: PyTorch's name of the device that it is trained on.
 
     Raises:
         InputError: no such precision, or TF32 on a CPU, which has none.
@@ -41,6 +43,7 @@ class Autocast(nn.Module):
         self.model, self.device_type = model, torch.device(device).type
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The model's outputs in float32, computed under autocast."""
         with torch.autocast(self.device_type, torch.bfloat16):
             return self.model(inputs).float()
 

@@ -50,6 +50,11 @@ def train(
     The notebook trains on one shuffled loader five times: `[loader] * 5`.
 
     Args:
+        model: trained in place.
+        loaders: an iterable of batches (images, labels) for each epoch.
+        criterion: (outputs, labels) -> a batch's mean loss.
+        optimizer: of the model's parameters.
+        device: where batches are moved to.
         print: gets the notebook's line after each epoch.
         on_epoch: called after each epoch.
         on_steps: called with the number of steps taken since its last call.

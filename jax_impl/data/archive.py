@@ -72,8 +72,11 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Archive:
-    """What an archive holds, the SHA-256 of its file (None for a folder), and whether that file
-    is one of the two that the data set's authors publish."""
+    """What an archive holds, its checksum, and whether it is a published one.
+
+    `sha256` is that of its file, None for a folder. `official` says whether that file is one of the
+    two that the data set's authors publish.
+    """
 
     dataset: Dataset
     sha256: str | None
@@ -285,8 +288,10 @@ def _unpickle(content: bytes, where: str) -> dict[Any, Any]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits dicts, lists, numbers, text, bytes and uint8 arrays, and calls nothing but the
-    stand-ins below: NumPy itself never sees what a pickle asks of it."""
+    """Admits dicts, lists, numbers, text, bytes and uint8 arrays.
+
+    It calls nothing but the stand-ins below: NumPy itself never sees what a pickle asks of it.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         stand_in = _STAND_INS.get(f"{module.replace('numpy._core.', 'numpy.core.')}.{name}")

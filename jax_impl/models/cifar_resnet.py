@@ -25,6 +25,7 @@ class OptionABlock(nnx.Module):
         self.bn2 = BatchNorm2d(planes)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[n, h, w, inplanes] -> [n, ceil(h / stride), ceil(w / stride), planes]."""
         shortcut = x[:, :: self.stride, :: self.stride]
         shortcut = jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (self.border, self.border)))
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
@@ -51,6 +52,7 @@ class CifarResNet(nnx.Module):
         draw_kaiming_normal(self, rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalised images [n, h, w, 3] -> logits [n, num_classes]."""
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         for stage in ("layer1", "layer2", "layer3"):
             x = getattr(self, stage)(x, train)

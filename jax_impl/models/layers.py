@@ -44,6 +44,7 @@ class Conv2d(nnx.Module):
         self.bias = nnx.Param(_uniform(rng, (out_channels,), bound)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """[n, h, w, in_channels] -> [n, h', w', out_channels], in the dtype of `x`."""
         kernel = self.kernel[...].astype(x.dtype)
         x = convolution.conv2d(x, kernel, self.stride, self.padding, self.dilation, self.groups)
         return x if self.bias is None else x + self.bias[...].astype(x.dtype)
@@ -74,6 +75,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(_uniform(rng, (out_features,), bound))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., in_features] -> [..., out_features], in the dtype of `x`."""
         return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
 
 
@@ -93,6 +95,7 @@ class BatchNorm2d(nnx.Module):
         self.num_batches_tracked = nnx.BatchStat(np.zeros((), np.int32))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalises by the batch with `train`, and moves the running statistics; else by these."""
         given = x.dtype
         x = x.astype(jnp.promote_types(given, jnp.float32))
         mean, var = self.mean[...], self.var[...]
@@ -127,9 +130,11 @@ class Sequential(nnx.Module):
             setattr(self, str(index), module)
 
     def children(self) -> list:
+        """The modules, in order."""
         return [getattr(self, str(index)) for index in range(self.length)]
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Applies one module after the other."""
         for module in self.children():
             x = module(x) if isinstance(module, Conv2d | Linear) else module(x, train)
         return x

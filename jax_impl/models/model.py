@@ -73,7 +73,8 @@ def create_model(name: str, **options: Any) -> Model:
     """The model `name`, one of `MODELS`.
 
     Args:
-        options: in place of the defaults in `jax_impl.models.registry`: `num_classes`, for most
+        name: one of `MODELS`.
+        **options: in place of the defaults in `jax_impl.models.registry`: `num_classes`, for most
             names also `stem`, for torchvision's `zero_init_residual` and
             `replace_stride_with_dilation`, for the small CNN `channels`, `kernel_size`,
             `pool_size`, `hidden` and `image_size`.
@@ -95,10 +96,11 @@ def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
     """A Flax NNX module as a pair of pure functions.
 
     Args:
+        name: the model's `name`.
         build: `build(rng=generator)` makes the module with its initial weights drawn from a
-            `Generator`; `build(rng=None)` with zeros, for its shapes alone. The module is
-            called as `module(images, train)`; its attribute `head`, if any, is the path of the last
-            linear layer.
+            `Generator`; `build(rng=None)` with zeros, for its shapes alone. The module is called as
+            `module(images, train)`; its attribute `head`, if any, is the path of the last linear
+            layer.
     """
     skeleton = build(rng=None)
     graph, *states = nnx.split(skeleton, nnx.Param, nnx.BatchStat)

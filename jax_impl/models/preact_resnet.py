@@ -28,6 +28,7 @@ class PreActBlock(nnx.Module):
         self.downsample = _projection(inplanes, planes, stride, rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[n, h, w, inplanes] -> [n, ceil(h / stride), ceil(w / stride), planes]."""
         active = x if self.bn1 is None else jax.nn.relu(self.bn1(x, train))
         shortcut = x if self.downsample is None else self.downsample(active)
         x = self.conv1(active)
@@ -50,6 +51,7 @@ class PreActBottleneck(nnx.Module):
         self.downsample = _projection(inplanes, out, stride, rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[n, h, w, inplanes] -> [n, ceil(h / stride), ceil(w / stride), 4 planes]."""
         active = x if self.bn1 is None else jax.nn.relu(self.bn1(x, train))
         shortcut = x if self.downsample is None else self.downsample(active)
         x = self.conv1(active)
@@ -90,6 +92,7 @@ class PreActResNet(nnx.Module):
         draw_kaiming_normal(self, rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalised images [n, h, w, 3] -> logits [n, num_classes]."""
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         if self.pooled:
             x = pooling.max_pool2d(x, 3, 2, 1)

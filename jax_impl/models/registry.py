@@ -28,9 +28,12 @@ class CNNOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ResNetOptions:
-    """torchvision's options; `stem`: "imagenet" is torchvision's 7x7 convolution of stride 2
-    and max-pool, "cifar" a 3x3 convolution of stride 1 alone; and `width`, the channels of the
-    stem and the first stage, 64 in torchvision's."""
+    """torchvision's options, the kind of stem, and the width of the stem and the first stage.
+
+    `stem`: "imagenet" is torchvision's 7x7 convolution of stride 2 and max-pool, "cifar" a 3x3
+    convolution of stride 1 alone. `width` is the channels of the stem and the first stage, 64 in
+    torchvision's.
+    """
 
     num_classes: int = 10
     stem: str = "imagenet"
@@ -105,6 +108,7 @@ class Spec:
 
     @property
     def entry(self) -> Entry:
+        """The model's entry in `MODELS`."""
         return MODELS[self.name]
 
     def __str__(self) -> str:

@@ -1,9 +1,9 @@
-"""torchvision's ResNet family (He et al. 2015, https://arxiv.org/abs/1512.03385), attribute for
-attribute, and the same nets without shortcuts.
+"""torchvision's ResNet family, attribute for attribute, and the same nets without shortcuts.
 
-ResNeXt (Xie et al. 2017, https://arxiv.org/abs/1611.05431) groups the 3x3 convolutions, the wide
-nets (Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146) have more channels in them.
-As in torchvision, a bottleneck's stride is on its 3x3 convolution (ResNet v1.5).
+The family is He et al.'s (2015, https://arxiv.org/abs/1512.03385). ResNeXt (Xie et al. 2017,
+https://arxiv.org/abs/1611.05431) groups the 3x3 convolutions, the wide nets (Zagoruyko and
+Komodakis 2016, https://arxiv.org/abs/1605.07146) have more channels in them. As in torchvision, a
+bottleneck's stride is on its 3x3 convolution (ResNet v1.5).
 """
 
 import math
@@ -35,12 +35,14 @@ class BasicBlock(nnx.Module):
         self.downsample = downsample
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[n, h, w, inplanes] -> [n, ceil(h / stride), ceil(w / stride), planes]."""
         shortcut = x if self.downsample is None else self.downsample(x, train)
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         return jax.nn.relu(self.bn2(self.conv2(x), train) + shortcut)
 
     @property
     def last_norm(self) -> BatchNorm2d:
+        """The block's last normalisation, whose scale `zero_init_residual` makes zero."""
         return self.bn2
 
 
@@ -52,6 +54,7 @@ class PlainBlock(BasicBlock):
         self.downsample = None
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """As the basic block's, without the shortcut."""
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         return jax.nn.relu(self.bn2(self.conv2(x), train))
 
@@ -78,6 +81,7 @@ class Bottleneck(nnx.Module):
         self.downsample = downsample
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[n, h, w, inplanes] -> [n, ceil(h / stride), ceil(w / stride), 4 planes]."""
         shortcut = x if self.downsample is None else self.downsample(x, train)
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         x = jax.nn.relu(self.bn2(self.conv2(x), train))
@@ -85,6 +89,7 @@ class Bottleneck(nnx.Module):
 
     @property
     def last_norm(self) -> BatchNorm2d:
+        """The block's last normalisation, whose scale `zero_init_residual` makes zero."""
         return self.bn3
 
 
@@ -138,6 +143,7 @@ class ResNet(nnx.Module):
             redraw(self.conv1, rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalised images [n, h, w, 3] -> logits [n, num_classes]."""
         x = jax.nn.relu(self.bn1(self.conv1(x), train))
         if self.pooled:
             x = pooling.max_pool2d(x, 3, 2, 1)

@@ -29,6 +29,7 @@ class SimpleCNN(nnx.Module):
         self.fc2 = Linear(options.hidden, options.num_classes, rng=rng)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalised images [n, *image_size, 3] -> logits [n, num_classes]; no other size."""
         if x.shape[1:3] != self.image_size:
             given, made = ("x".join(map(str, size)) for size in (x.shape[1:3], self.image_size))
             raise InputError(f"simple_cnn got {given} images and was made for {made}: image_size")

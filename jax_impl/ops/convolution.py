@@ -32,6 +32,10 @@ def conv2d(
     Args:
         images: [n, h, w, c].
         kernel: [kh, kw, c / groups, o], of the same dtype.
+        stride: pixels from one place of the kernel to the next, on both axes.
+        padding: pixels of zeros on each side.
+        dilation: pixels from one tap to the next, on both axes.
+        groups: into so many parts the channels are divided, each convolved by itself.
 
     Returns:
         [n, (h + 2 padding - dilation (kh - 1) - 1) // stride + 1, the same of w and kw, o]
@@ -59,8 +63,10 @@ def _by_dense_product(images: jax.Array, kernel: jax.Array, options: tuple[int, 
 
 
 def _by_winograd(images: jax.Array, kernel: jax.Array, options: tuple[int, ...]) -> bool:
-    """Whether a CPU is faster by it; float64 is for exactness, and Winograd's roundings are about
-    twice as large."""
+    """Whether a CPU is faster by it.
+
+    float64 is for exactness, and Winograd's roundings are about twice as large.
+    """
     n, h, w, c = images.shape
     tiles = n * -(-h // 2) * -(-w // 2)
     return (

@@ -35,8 +35,10 @@ def conv2d(images: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _matrix(taps: jax.Array, h: int, w: int) -> jax.Array:
-    """[2 h - 1, 2 w - 1, c, o] -> [h w c, h w o]: by pixel of the input and of the output the tap
-    that leads from one to the other."""
+    """The kernel as a dense layer's: [2 h - 1, 2 w - 1, c, o] -> [h w c, h w o].
+
+    By pixel of the input and of the output it has the tap that leads from one to the other.
+    """
     pixels = list(np.ndindex(h, w))
     rows = [
         jnp.concatenate([taps[i - y + h - 1, j - x + w - 1] for y, x in pixels], axis=1)

@@ -11,8 +11,10 @@ FEW_CHANNELS = 8
 def conv2d_im2col(
     images: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int, groups: int
 ) -> jax.Array:
-    """`conv2d` as one matrix product, batched over the groups; taps that only ever meet padding
-    are left out."""
+    """`conv2d` as one matrix product, batched over the groups.
+
+    Taps that only ever meet padding are left out.
+    """
     n, h, w, c = images.shape
     kh, kw, _, o = kernel.shape
     out_h, out_w = (

@@ -18,8 +18,11 @@ def on_cpu() -> bool:
 
 
 def kept(array: jax.Array) -> jax.Array:
-    """The same array, in memory: else XLA on a CPU computes it again, from all that it comes from,
-    for each of its readers. That a branch is never taken it does not see."""
+    """The same array, in memory.
+
+    Else XLA on a CPU computes it again, from all that it comes from, for each of its readers. That
+    a branch is never taken it does not see.
+    """
     if not on_cpu():
         return array
     width = 8 * array.dtype.itemsize
@@ -29,8 +32,10 @@ def kept(array: jax.Array) -> jax.Array:
 
 
 def compiler_options() -> dict[str, bool]:
-    """For `jax.jit`: on a CPU XLA then sees that a step may update its weights in place, and does
-    not copy them first."""
+    """For `jax.jit`: on a CPU a step's weights are then not copied first.
+
+    XLA sees by them that a step may update its weights in place.
+    """
     return {IN_PLACE: True} if on_cpu() and _takes(IN_PLACE) else {}
 
 

@@ -43,14 +43,14 @@ def fma64(a: np.ndarray, b: np.ndarray | float, c: np.ndarray | float) -> np.nda
 
 
 def _two_sum(a, b):
-    """a + b as its rounded value and the exact error (Knuth)."""
+    """The sum a + b as its rounded value and the exact error (Knuth)."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
 
 
 def _two_product(a, b):
-    """a·b as its rounded value and the exact error (Dekker)."""
+    """The product a·b as its rounded value and the exact error (Dekker)."""
     product = a * b
     (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
     error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
@@ -58,7 +58,7 @@ def _two_product(a, b):
 
 
 def _halves(a):
-    """a as the sum of two values of 26 bits (Veltkamp)."""
+    """The number a as the sum of two values of 26 bits (Veltkamp)."""
     shifted = _SPLIT * a
     high = shifted - (shifted - a)
     return high, a - high

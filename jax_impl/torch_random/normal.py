@@ -18,6 +18,8 @@ def box_muller(unit: np.ndarray, mean: float, std: float) -> np.ndarray:
 
     Args:
         unit: float32 or float64, of a size divisible by 16; the dtype is the result's.
+        mean: the normals'.
+        std: their standard deviation.
     """
     first, second = unit.reshape(-1, 2, 8).transpose(1, 0, 2).reshape(2, -1)
     if unit.dtype == np.float32:
@@ -81,7 +83,7 @@ _SQRT_HALF_BITS = np.float32(0.707106781186547524).view(np.int32)
 
 
 def _log32(x: np.ndarray) -> np.ndarray:
-    """log of normal float32 values: x = m·2^e, m in [sqrt(1/2), sqrt(2)), a polynomial in m - 1."""
+    """Log of normal float32 values: x = m·2^e, m in [sqrt(1/2), sqrt(2)), a polynomial in m - 1."""
     bits = x.view(np.int32)
     exponent = (bits - _SQRT_HALF_BITS) >> 23
     m = (bits - (exponent << 23)).view(np.float32) - _ONE

@@ -7,8 +7,10 @@ import platformdirs
 
 
 def keep_compiled() -> None:
-    """Keeps what JAX compiles in the user's cache directory, or where $JAX_COMPILATION_CACHE_DIR
-    says; JAX_ENABLE_COMPILATION_CACHE=false turns it off."""
+    """Keeps what JAX compiles in the user's cache directory.
+
+    Or where $JAX_COMPILATION_CACHE_DIR says; JAX_ENABLE_COMPILATION_CACHE=false turns it off.
+    """
     given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if given is None:
         directory = Path(platformdirs.user_cache_dir("jax-torch-parity")) / "compiled"

@@ -41,6 +41,9 @@ def fit(
 
     Args:
         train_epoch: from `make_train_epoch`.
+        state: before the first epoch.
+        split: the images and labels to train on.
+        orders: indices into `split`, an array for each epoch.
         on_epoch: called after each epoch; the state it gets is consumed by the next one.
         on_steps: called with the number of steps taken since its last call.
     """

@@ -1,10 +1,10 @@
-"""PyTorch's optimizers and clipping as Optax gradient transformations, with PyTorch's names and
-defaults.
+"""PyTorch's optimizers and clipping as Optax gradient transformations.
 
-The formulas are those of `torch/optim/{sgd,adam,adamw,rmsprop}.py`. A transformation maps a pytree
-of floating-point gradients to the updates that `optax.apply_updates` adds; its state and the
-updates have the gradients' precision. A learning rate, and what PyTorch's `OneCycleLR` cycles, may
-be a schedule of `jax_impl.training.schedules`.
+Names and defaults are PyTorch's, and the formulas those of
+`torch/optim/{sgd,adam,adamw,rmsprop}.py`. A transformation maps a pytree of floating-point
+gradients to the updates that `optax.apply_updates` adds; its state and the updates have the
+gradients' precision. A learning rate, and what PyTorch's `OneCycleLR` cycles, may be a schedule of
+`jax_impl.training.schedules`.
 """
 
 import math
@@ -21,9 +21,11 @@ OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
 class Lazy(optax.GradientTransformation):
-    """One that treats each number on its own, and leaves it and its own state as they are while
-    its gradient and that state are zero: `train.make_train_epoch` then passes over weights that the
-    model never reads."""
+    """A transformation that leaves a number alone while its gradient and state are zero.
+
+    It treats each number on its own, and its own state stays as it is too: `train.make_train_epoch`
+    then passes over weights that the model never reads.
+    """
 
 
 def _lazy_without(decay: float, *parts: optax.GradientTransformation, eps: float = 1.0):
@@ -177,7 +179,7 @@ class TraceState(NamedTuple):
 def trace(
     momentum: float | Schedule, nesterov: bool = False, dampening: float = 0.0
 ) -> optax.GradientTransformation:
-    """v <- momentum v + (1 - dampening) g, where PyTorch's first v is g whatever the dampening."""
+    """`v <- momentum v + (1 - dampening) g`; PyTorch's first v is g whatever the dampening."""
 
     def init(params: Any) -> TraceState:
         return TraceState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
@@ -257,7 +259,7 @@ class RmsState(NamedTuple):
 
 
 def scale_by_rms(alpha: float, eps: float, centered: bool = False) -> optax.GradientTransformation:
-    """g / (sqrt(s) + eps), with s the running mean of g**2 from 0 or, centred, its variance.
+    """Steps g / (sqrt(s) + eps), s the running mean of g**2 from 0 or, centred, its variance.
 
     `optax.scale_by_rms` has eps under the root by default.
     """

@@ -25,6 +25,7 @@ class Region:
 
     @property
     def whole(self) -> bool:
+        """Whether the box is all of the array."""
         return self.stop == self.shape and not any(self.start)
 
     def cut(self, array: jax.Array) -> jax.Array:

@@ -137,8 +137,9 @@ def one_cycle_momentum(
 
 
 def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
-    """`SequentialLR`: each of `schedules` from its milestone on, counted from there; the first
-    from 0.
+    """`SequentialLR`: each of `schedules` from its milestone on, the first from 0.
+
+    A schedule counts its steps from there.
 
     Raises:
         InputError: not one schedule more than milestones, or milestones that do not rise from 1.

@@ -27,6 +27,7 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
+        """The parameters and the statistics, as a model takes them."""
         return Variables(self.params, self.batch_stats)
 
 

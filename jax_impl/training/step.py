@@ -32,8 +32,10 @@ def loss_and_stats(
     images: jax.Array,
     labels: jax.Array,
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """The batch's mean loss in train mode, in the parameters' dtype, and the updated running
-    statistics."""
+    """The batch's mean loss in train mode, and the updated running statistics.
+
+    The loss has the parameters' dtype.
+    """
     logits, batch_stats = model.apply(Variables(params, batch_stats), images, train=True)
     return cross_entropy(logits.astype(compute_dtype(params)), labels).mean(), batch_stats
 
@@ -55,6 +57,9 @@ def update(
     """One step, not jitted: what `make_train_step` and `make_train_epoch` compile.
 
     Args:
+        model: what is trained.
+        optimizer: makes updates of the gradients.
+        state: before the step.
         images: uint8 [n, h, w, 3]; normalised here.
         labels: int [n].
         dtype: to compute in, by default the parameters'. With bfloat16 and parameters in float32

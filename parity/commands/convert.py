@@ -56,6 +56,9 @@ def read(
     """The variables of `model` in the file or folder `path`.
 
     Args:
+        path: a .safetensors, .pth or .pt file, or under any other name a folder of Orbax.
+        spec: of `model`; without a `new_head`, the file must not say that it holds another.
+        model: whose variables are read.
         new_head: takes the place of the last linear layer, as in `to_flax`.
 
     Raises:

@@ -42,10 +42,13 @@ NOTEBOOK_DEFAULT = "fused_channels_last"
 
 
 def run(options: SpeedOptions, variants: Sequence[Variant] = VARIANTS) -> int:
-    """Returns the exit status: 1 if a variant computed a wrong loss, all of a framework failed, or
-    the machine was busy with other work. What is found is written as the run goes on.
+    """Times what `options` ask for, writes it as the run goes on, and returns the exit status.
+
+    It is 1 if a variant computed a wrong loss, all of a framework failed, or the machine was busy
+    with other work.
 
     Args:
+        options: of the command line.
         variants: the registry to choose from.
 
     Raises:
@@ -202,7 +205,12 @@ class _Run:
         """One task: its reference and its work, and then the timings, written after every round.
 
         Args:
-            made: the report of the tasks before it, the `number`th.
+            task: what is timed.
+            device: "cpu" or "gpu".
+            images: in the data set that batches are taken from.
+            ceilings: the machine's in the task's precision, None if not measured.
+            made: the report of the tasks before it.
+            number: the task's, from 1.
         """
         lr, asked = recipe(registry.parse(task.model).name).lr, dataclasses.asdict(task)
         variants = [v for v in self.variants if task.mode in v.modes]
@@ -312,10 +320,10 @@ class _Run:
 def notebook_variants(
     results: Sequence[TaskResult], variants: Sequence[Variant], gpu: bool
 ) -> list[Variant]:
-    """JAX's `scan`, PyTorch's `eager`, PyTorch's fastest others at the notebook's own task, and on
-    a GPU one with CUDA graphs.
+    """The variants that train the notebook from start to end, of those among `variants`.
 
-    Those of them that are among `variants`; the fastest are by the run's own timings.
+    JAX's `scan`, PyTorch's `eager`, PyTorch's fastest others at the notebook's own task, and on a
+    GPU one with CUDA graphs. The fastest are by the run's own timings.
     """
     task = tasks([Workload("simple_cnn", recipe("simple_cnn").batch_size)], ["train"], None)[0]
     known = {variant.name: variant for variant in variants if not variant.unavailable(task, gpu)}

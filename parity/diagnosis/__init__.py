@@ -1,5 +1,6 @@
-"""Where two implementations part, and why: the first module that departs, and the suspect that
-makes them agree again.
+"""Where two implementations part, and why.
+
+That is the first module that departs, and the suspect that makes them agree again.
 
 Everything is in float64, where correct twins agree to rounding. A suspect is tried on the PyTorch
 side, by changing one call as it runs (`suspects`), and compared with what JAX computed.

@@ -124,4 +124,5 @@ class Everywhere(Intercept):
         super().__init__(change=change)
 
     def wanted(self, index: int) -> bool:
+        """True of every call."""
         return True

@@ -40,8 +40,10 @@ def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:
 def _forward_in(
     case: Case, state: Tensors, batch: Batch, ours: Tensors, mode: str
 ) -> Diagnosis | None:
-    """The first module whose output departs in this mode, and the change of a call that explains
-    it: one between the last module that agrees and this one."""
+    """The first module whose output departs in this mode, and what explains it.
+
+    That is the change of a call, one between the last module that agrees and this one.
+    """
     module, (x, _) = case.torch_model(state).train(mode == "train"), case.torch_batch(batch)
     completed: list[Event] = []
     interceptor = Intercept()

@@ -34,7 +34,7 @@ def departure(
 ) -> Departure | None:
     """Where `observed` first differs from torch.optim by more than 1e-12; None if nowhere.
 
-    Args: as of `cause`.
+    The arguments are those of `cause`.
     """
     tensors = {
         n: torch.nn.Parameter(torch.tensor(v, dtype=torch.float64)) for n, v in params.items()
@@ -60,6 +60,7 @@ def cause(
     names them all, the likeliest first, with ", or " between them.
 
     Args:
+        spec: the optimizer as it should be.
         params: the initial parameters by name, of any shapes.
         gradients: those of each step, before clipping.
         observed: the parameters after each step, computed in float64.

@@ -36,6 +36,8 @@ def climb(
     """The results of the rung `name`, one of `NUMERIC`, in float64 and in each precision `narrow`.
 
     Args:
+        name: of the rung, one of `NUMERIC`.
+        pair: the two implementations.
         state: the shared weights, a state_dict of float32 NumPy arrays.
         batches: of the same size. The first decides in float64; a narrower precision goes on to the
             next ones while a tensor is too far off, for rounding may have decided a tie
@@ -115,9 +117,12 @@ def _noisier(
     batch: Batch,
     dtype: str,
 ) -> dict[str, Rounded]:
-    """With each framework's noise the larger one of two runs, the second from weights moved by one
-    rounding: in a deep net some activation of every batch is within rounding of zero, and where one
-    framework's falls on the other side by luck, so may the twin's."""
+    """The figures with each framework's noise the larger one of two runs.
+
+    The second is from weights moved by one rounding: in a deep net some activation of every batch
+    is within rounding of zero, and where one framework's falls on the other side by luck, so may
+    the twin's.
+    """
     weights = moved_arrays(state, np.random.default_rng(0), EPS[dtype])
     second = _measure(oracle, sides(weights, batch), dtype)
     return {
@@ -135,9 +140,12 @@ def _own_noise(
     batch: Batch,
     found: tuple[Tensors, Tensors],
 ) -> dict[str, float]:
-    """How far each framework comes from itself, the larger of the two, as noise in float32, when
-    it computes again from weights moved by one rounding of float64, with the examples in another
-    order: a sum of many values hardly feels the first, and rounds otherwise by the second."""
+    """How far each framework comes from itself, the larger of the two, as noise in float32.
+
+    That is when it computes again from weights moved by one rounding of float64, with the examples
+    in another order: a sum of many values hardly feels the first, and rounds otherwise by the
+    second.
+    """
     rng = np.random.default_rng(0)
     exact = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in state.items()}
     weights = moved_arrays(exact, rng)
@@ -152,8 +160,11 @@ def _own_noise(
 
 
 def _response(second: np.ndarray, first: np.ndarray, back: np.ndarray) -> float:
-    """Of a tensor of all examples, or of one that has their axis first and is put in order by
-    `back`; none where it is no matter of rounding, as where the order changes the mathematics."""
+    """The relative error of a tensor's second computation against its first.
+
+    Of a tensor of all examples, or of one that has their axis first and is put in order by `back`;
+    none where it is no matter of rounding, as where the order changes the mathematics.
+    """
     errors = [relative_error(second, first)]
     if second.shape[:1] == back.shape:
         errors.append(relative_error(second[back], first))

@@ -5,8 +5,11 @@ from typing import NamedTuple
 
 
 class ModuleError(NamedTuple):
-    """One module's output, relative errors: between the frameworks in float64 and in float32, and
-    each framework's float32 noise, its distance from its own float64 run."""
+    """One module's output, relative errors.
+
+    Between the frameworks in float64 and in float32, and each framework's float32 noise, its
+    distance from its own float64 run.
+    """
 
     name: str
     difference: float
@@ -16,8 +19,11 @@ class ModuleError(NamedTuple):
 
 
 class StepError(NamedTuple):
-    """After a training step: the parameters' relative difference in float64 and in float32 (None
-    where not measured), and the losses of JAX and PyTorch in float64."""
+    """The frameworks after a training step.
+
+    The parameters' relative difference in float64 and in float32 (None where not measured), and the
+    losses of JAX and PyTorch in float64.
+    """
 
     step: int
     float64: float | None

@@ -1,5 +1,8 @@
-"""Weights moved by one rounding: what a computation makes of them is its own response to rounding,
-which no two implementations that round differently can stay below."""
+"""Weights moved by one rounding.
+
+What a computation makes of them is its own response to rounding, which no two implementations that
+round differently can stay below.
+"""
 
 from collections.abc import Mapping
 from typing import Any

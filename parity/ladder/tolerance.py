@@ -53,7 +53,8 @@ def compare_float64(
     """Passes when every tensor agrees to its tolerance: `float64_tolerance` of its noise.
 
     Args:
-        ours, theirs: results of JAX and of PyTorch under the same names.
+        ours: results of JAX.
+        theirs: results of PyTorch under the same names.
         noise: by name, the quieter framework's relative noise in float32; by default none.
     """
     _same_names(ours, theirs)
@@ -92,8 +93,10 @@ class Rounded(NamedTuple):
 
     @property
     def multiple(self) -> float:
-        """The difference in units of the quieter framework's noise; infinite where it is also too
-        large for the noisier one's."""
+        """The difference in units of the quieter framework's noise.
+
+        Infinite where it is also too large for the noisier one's.
+        """
         noises = [max(noise, self.least) for noise in (self.our_noise, self.their_noise)]
         if not self.difference <= DIFFERENCE_MULTIPLE * max(noises):
             return float("inf")
@@ -143,8 +146,10 @@ def compare_rounded(batches: Sequence[Mapping[str, Rounded]], dtype: str) -> Com
 def relative_error(
     value: np.ndarray, reference: np.ndarray, sensitivity: np.ndarray | float = 0.0
 ) -> float:
-    """max |value - reference| / (max |reference| + sensitivity); infinite where shapes differ or a
-    value is not finite."""
+    """The largest of |value - reference| / (max |reference| + sensitivity).
+
+    Infinite where shapes differ or a value is not finite.
+    """
     value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
     if value.shape != reference.shape:
         return float("inf")

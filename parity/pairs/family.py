@@ -45,8 +45,10 @@ def _mflops(spec: registry.Spec, size: int) -> str:
 
 
 def forward_flops(spec: registry.Spec, size: int) -> int:
-    """PyTorch's count for the forward pass of one image of `size` x `size`: convolutions and
-    linear layers."""
+    """PyTorch's count for the forward pass of one image of `size` x `size`.
+
+    It counts convolutions and linear layers.
+    """
     options = dataclasses.asdict(spec.options)
     if "image_size" in options:
         options["image_size"] = (size, size)

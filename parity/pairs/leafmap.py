@@ -20,8 +20,11 @@ _BASE = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class LeafMap:
-    """For each leaf of the variables, in order, the numbers it holds as int64 indices into the
-    concatenated state_dict, or None where it holds none; and whether they are parameters."""
+    """Which numbers of a state_dict each leaf of the variables holds.
+
+    For each leaf, in order: int64 indices into the concatenated state_dict, or None where it holds
+    none; and whether they are parameters.
+    """
 
     shapes: dict[str, tuple[int, ...]]
     offsets: dict[str, int]
@@ -45,7 +48,8 @@ class LeafMap:
         """Leaves as entries of a state_dict, in PyTorch's names and layout.
 
         Args:
-            leaves: of all variables, or of the trainable (`which` True) or the other ones (False).
+            leaves: of the variables, in order, those that `which` says.
+            which: all of them (None), the trainable (True) or the other ones (False).
         """
         chosen = [
             index
@@ -77,6 +81,8 @@ def leaf_map(to_flax: Any, state: Mapping[str, np.ndarray], parameters: set[str]
     """The map of the converter `to_flax` for state_dicts like `state`.
 
     Args:
+        to_flax: a state_dict of NumPy arrays -> the variables.
+        state: names, shapes and dtypes of the state_dicts.
         parameters: the names that are trained; the others are statistics.
 
     Raises:

@@ -90,6 +90,7 @@ class ClipSpec:
     limit: float
 
     def to_optax(self) -> optax.GradientTransformation:
+        """The clipping as an Optax transformation."""
         return self._makers()[0](self.limit)
 
     def to_torch(self, parameters: Iterable[torch.Tensor]) -> Callable[[], object]:

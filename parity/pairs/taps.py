@@ -17,8 +17,11 @@ T = TypeVar("T")
 
 
 class Recorder:
-    """Outputs in order of completion. `perturbations` are added to the outputs of their names:
-    the gradient by a perturbation of zeros is the gradient by that output."""
+    """Outputs in order of completion.
+
+    `perturbations` are added to the outputs of their names: the gradient by a perturbation of zeros
+    is the gradient by that output.
+    """
 
     def __init__(self, perturbations: Mapping[str, jax.Array] | None = None):
         self.outputs: dict[str, jax.Array] = {}

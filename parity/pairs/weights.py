@@ -78,6 +78,7 @@ def to_flax(
     Args:
         state_dict: tensors or NumPy arrays; the prefixes of DataParallel and torch.compile are
             taken off. float64 needs `jax_enable_x64`.
+        model: the Flax model that the variables are for.
         new_head: variables of `model`, say `model.init(0)`, whose last linear layer is taken in
             place of the state_dict's: for weights of another number of classes.
 

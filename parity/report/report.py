@@ -34,10 +34,12 @@ class Report:
 
     @property
     def passed(self) -> bool:
+        """Whether all checks passed."""
         return all(result.passed for result in self.results)
 
     @property
     def verdict(self) -> str:
+        """The verdict in a line, with the checks that failed."""
         failed = [result for result in self.results if not result.passed]
         if not failed:
             return f"PASSED: all {len(self.results)} checks"

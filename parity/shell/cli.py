@@ -33,6 +33,9 @@ def parse(
     Exits with status 0 after `--help` and with 2, after one line on stderr, on an unusable option.
 
     Args:
+        options_type: a dataclass or a union of them.
+        args: in place of the command line's.
+        prog: the program's name in its help; by default the command line's.
         examples: command lines by the name of their subcommand, which end its help; "" has those of
             the help without one.
     """

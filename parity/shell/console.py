@@ -23,6 +23,7 @@ class Console:
         self._rich.print(text, markup=False, soft_wrap=True)
 
     def table(self, table: rich.table.Table) -> None:
+        """Prints a table."""
         self._rich.print(table)
 
     @contextlib.contextmanager

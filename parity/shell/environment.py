@@ -32,8 +32,10 @@ PRECISION = (
 
 
 def pin_precision() -> None:
-    """PyTorch computes float32 products in float32 on a GPU as well; JAX's side of this is
-    `parity.pairs.pair.precision`."""
+    """PyTorch computes float32 products in float32 on a GPU as well.
+
+    JAX's side of this is `parity.pairs.pair.precision`.
+    """
     allow_tf32(False)
 
 

@@ -158,8 +158,10 @@ def _unofficial(archive: Path, sha256: str | None) -> str:
 
 @contextlib.contextmanager
 def _staging(data_dir: Path) -> Iterator[Path]:
-    """A temporary folder in `data_dir`; afterwards it is gone, and so is each folder that had to
-    be made for it and holds nothing."""
+    """A temporary folder in `data_dir`, which is gone afterwards.
+
+    So is each folder that had to be made for it and holds nothing.
+    """
     made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
     staging = None
     try:

@@ -70,8 +70,11 @@ class BenchWorker:
         return time.perf_counter() - started
 
     def block_after_others(self, steps: int) -> float:
-        """`block`, after an untimed one: while other processes worked, their data filled the caches
-        and the system, a virtual machine's host above all, took back memory that this one freed."""
+        """`block`, after an untimed one.
+
+        While other processes worked, their data filled the caches and the system, a virtual
+        machine's host above all, took back memory that this one freed.
+        """
         self.runner.advance(steps)
         return self.block(steps)
 

@@ -1,5 +1,6 @@
-"""Whether a variant computed what it was asked for, told by its first losses, or in inference by
-norms of its first logits.
+"""Whether a variant computed what it was asked for.
+
+That is told by its first losses, or in inference by norms of its first logits.
 
 The reference is PyTorch's eager code in float64 on the same weights and batches. How far from it a
 right variant may come is what eager PyTorch itself shows in the precision that is timed: its own
@@ -36,8 +37,11 @@ from moved weights may say too little of that by chance."""
 
 
 class Reference(NamedTuple):
-    """Losses of the first steps: in float64; in the task's precision; and from moved weights, of
-    each step that which is furthest from the first."""
+    """Losses of the first steps.
+
+    In float64; in the task's precision; and from moved weights, of each step that which is furthest
+    from the first.
+    """
 
     exact: tuple[float, ...]
     narrow: tuple[float, ...]

@@ -128,11 +128,13 @@ class Steps(_Base):
         self.state = create_state(self.variables, optimizer)
 
     def losses(self) -> Iterator[list[float]]:
+        """Trains on `CHECKED` batches, one a call, and gives the loss of each."""
         for _ in range(CHECKED):
             self.state, loss = self.step(self.state, self.images, self.labels, self.row())
             yield [float(loss)]
 
     def advance(self, steps: int) -> None:
+        """Takes `steps` steps, one a call, and waits for the device."""
         loss = None
         for _ in range(steps):
             self.state, loss = self.step(self.state, self.images, self.labels, self.row())
@@ -181,9 +183,11 @@ class ScannedSteps(_Scanned):
         self.epoch = make_train_epoch(self.model, optimizer, setup.task.batch_size, self.dtype)
 
     def losses(self) -> Iterator[list[float]]:
+        """Trains on one chunk, in one call, and gives its losses."""
         yield self.call().tolist()
 
     def call(self) -> np.ndarray:
+        """Trains on the next chunk; gives its losses [chunk]."""
         order, losses = self.chunk_order().ravel(), np.empty(0)
         for state, chunk in self.epoch(self.state, self.images, self.labels, order):
             self.state, losses = state, chunk
@@ -198,13 +202,16 @@ class Logits(_Base):
         self.infer = jax.jit(partial(_logits, self.model, self.dtype))
 
     def call(self) -> jax.Array:
+        """The logits of the next batch, perhaps not computed yet."""
         return self.infer(self.variables, self.images, self.row())
 
     def losses(self) -> Iterator[list[float]]:
+        """The `logits_norm` of `CHECKED` batches, one a call."""
         for _ in range(CHECKED):
             yield [logits_norm(np.asarray(self.call()))]
 
     def advance(self, steps: int) -> None:
+        """Infers `steps` batches, one a call, and waits for the device."""
         jax.block_until_ready([self.call() for _ in range(steps)])
 
 
@@ -222,9 +229,11 @@ class ScannedLogits(_Scanned):
         self.infer = infer
 
     def call(self) -> jax.Array:
+        """The logits of the next chunk, [chunk, batch_size, classes], perhaps not computed yet."""
         return self.infer(self.variables, self.images, jnp.asarray(self.chunk_order()))
 
     def losses(self) -> Iterator[list[float]]:
+        """The `logits_norm` of each batch of one chunk, in one call."""
         yield [logits_norm(logits) for logits in np.asarray(self.call())]
 
 
@@ -238,6 +247,8 @@ def step_cost(task: Task, lr: float, images: int) -> dict[str, float]:
     """XLA's `flops` and `bytes accessed` of one jitted step of a task.
 
     Args:
+        task: what the step is of; it is computed in float32 whatever its precision.
+        lr: Adam's; of no matter in inference.
         images: in the data set that batches are taken from.
     """
     model, shape = from_spec(registry.parse(task.model)), jax.ShapeDtypeStruct

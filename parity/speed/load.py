@@ -18,8 +18,9 @@ _GUESTS = 8  # from here on the numbers are held by earlier ones
 
 
 def machine_seconds(stat: str | None = None) -> float | None:
-    """CPU seconds that all processes used since boot, with what a hypervisor took; None where
-    /proc/stat does not tell.
+    """CPU seconds that all processes used since boot, with what a hypervisor took.
+
+    None where /proc/stat does not tell.
 
     Args:
         stat: text in place of /proc/stat.

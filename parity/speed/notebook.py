@@ -57,6 +57,7 @@ class EpochClock:
         self.test_seconds = self._paused = self._started = 0.0
 
     def start(self) -> None:
+        """Sets the clock going."""
         self._started = time.perf_counter()
 
     def epoch(self, loss: float, accuracy: Callable[[], float]) -> None:

@@ -14,8 +14,10 @@ class PrepareWorker:
     """What the first worker does; it is the only one that loads data sets."""
 
     def environment(self, device: str) -> dict[str, Any]:
-        """The device, "cpu" or "gpu", that "auto", "cpu" or "gpu" is here, and all of
-        `parity.shell.environment.describe`."""
+        """What `device` is here, and all of `parity.shell.environment.describe`.
+
+        `device` is "auto", "cpu" or "gpu"; what it is here, "cpu" or "gpu", is the `kind`.
+        """
         from parity.shell.environment import choose_device, describe
 
         chosen = choose_device(device)

@@ -49,7 +49,9 @@ class Worker:
         """The result of a method.
 
         Args:
+            method: its name.
             timeout: seconds to wait for it; None is no limit.
+            **arguments: the method's, such as JSON can hold.
 
         Raises:
             InputError: the method raised one.

@@ -35,8 +35,10 @@ class TaskResult:
     problem: str | None = None
 
     def best(self, framework: FrameworkName) -> Timing | None:
-        """The framework's variant of the highest median throughput, among those that computed the
-        right loss and are no ablation; None if there is none."""
+        """The framework's variant of the highest median throughput; None if there is none.
+
+        Among those that computed the right loss and are no ablation.
+        """
         found = [
             t
             for t in self.timings
@@ -76,6 +78,7 @@ class TaskResult:
 
     @property
     def floor(self) -> Floor | None:
+        """The floor of the task's work; None without the work or the ceilings."""
         if self.work is None or self.ceilings is None:
             return None
         return roofline.floor(self.work, self.ceilings)
@@ -110,6 +113,7 @@ class SpeedReport:
 
     @property
     def timings(self) -> list[Timing]:
+        """The timings of all tasks."""
         return [timing for result in self.results for timing in result.timings]
 
     @property
@@ -136,6 +140,7 @@ class SpeedReport:
 
     @property
     def passed(self) -> bool:
+        """Whether anything was timed, and nothing is wrong, unmeasured, invalid or unfinished."""
         timed = any(timing.good and timing.blocks for timing in self.timings)
         bad = self.wrong or self.unmeasured or self.invalid or self.unfinished
         return timed and not bad

@@ -1,5 +1,6 @@
-"""How fast the hardware lets a task be: its work, by XLA's count and by hand, over the machine's
-measured ceilings.
+"""How fast the hardware lets a task be.
+
+That is its work, by XLA's count and by hand, over the machine's measured ceilings.
 
 By hand a multiplication and an addition are two FLOPs, and only the products of convolutions and
 linear layers count. Training takes three times the forward pass (the outputs, and the gradients by
@@ -34,6 +35,7 @@ class Ceilings:
 
     @property
     def flops(self) -> float:
+        """The better framework's."""
         return max(self.jax_flops, self.torch_flops)
 
 
@@ -50,8 +52,10 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Floor:
-    """The seconds of a step that the ceilings allow: with arithmetic and memory at the same time,
-    and one after the other."""
+    """The seconds of a step that the ceilings allow.
+
+    With arithmetic and memory at the same time, and one after the other.
+    """
 
     overlapped: float
     added: float
@@ -91,8 +95,10 @@ class RooflineWorker:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer on one image: FLOPs as defined and as needed, outputs, and
-    weights that meet nothing but padding."""
+    """A convolution or linear layer on one image.
+
+    FLOPs as defined and as needed, outputs, and weights that meet nothing but padding.
+    """
 
     dense: int
     needed: int

@@ -59,10 +59,12 @@ class Timing:
 
     @property
     def good(self) -> bool:
+        """Whether the variant runs here and its losses are right."""
         return self.status == "ok"
 
     @property
     def name(self) -> str:
+        """The framework's name and the variant's."""
         return f"{self.framework} {self.variant}"
 
     @property
@@ -73,8 +75,11 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
-    """How a task is timed: seconds of a block, rounds, the most seconds of a variant's warm-up,
-    the device, the recipes' learning rate, and the directory of arrays."""
+    """How a task is timed.
+
+    Seconds of a block, rounds, the most seconds of a variant's warm-up, the device, the recipes'
+    learning rate, and the directory of arrays.
+    """
 
     seconds: float
     rounds: int
@@ -95,6 +100,9 @@ def time_task(
     """A timing of each variant.
 
     Args:
+        task: what is timed.
+        variants: those that are timed at it.
+        conditions: how it is timed.
         tell: gets a line of progress.
         check: says of a variant's losses how they are wrong, or None.
         after_round: gets the timings so far after every round.
@@ -183,8 +191,10 @@ def _agree(blocks: Sequence[float]) -> bool:
 
 
 def timed_block(workers: Mapping[str, Worker], name: str, steps: int, limit: float) -> Block:
-    """One block of one worker, after an untimed one, while the others wait, and the work of other
-    processes."""
+    """One block of one worker, and the work of other processes meanwhile.
+
+    The block comes after an untimed one, while the other workers wait.
+    """
     before, started = other_seconds(workers.values()), time.perf_counter()
     seconds = workers[name].ask("block_after_others", limit, steps=steps)
     after, wall = other_seconds(workers.values()), time.perf_counter() - started

@@ -24,7 +24,8 @@ class Setup:
         settings: of the variant.
         device: "cpu" or "gpu".
         lr: of the recipe's Adam.
-        images, labels: uint8 [n, 32, 32, 3] and int32 [n], all of a training split.
+        images: uint8 [n, 32, 32, 3], all of a training split.
+        labels: int32 [n], of the same.
         order: int32 [ROWS, batch_size], indices of the images of each batch.
         weights: a state_dict of float32 arrays.
     """
@@ -43,9 +44,11 @@ class Runner(Protocol):
     """A variant that is ready to run, from the shared weights on."""
 
     def losses(self) -> Iterator[list[float]]:
-        """The mean losses of the first batches while it trains on them, or in inference the
-        `logits_norm` of each, those of one call at a time, until they are `CHECKED` or more. The
-        first call compiles."""
+        """The mean losses of the first batches while it trains on them.
+
+        In inference the `logits_norm` of each. Those of one call at a time, until they are
+        `CHECKED` or more. The first call compiles.
+        """
         ...
 
     def fit(self, steps: int) -> int:

@@ -49,6 +49,7 @@ class BatchLogits(nn.Module):
         self.cache = not setup.settings.get("cuda_graph")
 
     def forward(self, images: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+        """The logits of the images at the indices `batch`."""
         x = images[batch]
         if self.channels_last:
             x = x.permute(0, 3, 1, 2)
@@ -69,6 +70,7 @@ class Loss(nn.Module):
     def forward(
         self, images: torch.Tensor, labels: torch.Tensor, batch: torch.Tensor
     ) -> torch.Tensor:
+        """The loss of the images and labels at the indices `batch`, a scalar."""
         return F.cross_entropy(self.logits(images, batch).to(self.logits.dtype), labels[batch])
 
 
@@ -140,6 +142,7 @@ class TrainSteps(_Base):
         self.step = Captured(self) if setup.settings.get("cuda_graph") else self.eager_step
 
     def eager_step(self, batch: torch.Tensor) -> torch.Tensor:
+        """One step on the images at the indices `batch`; gives its loss."""
         if self.setup.settings.get("compile"):  # some modes replay CUDA graphs
             torch.compiler.cudagraph_mark_step_begin()
         self.optimizer.zero_grad()
@@ -153,10 +156,12 @@ class TrainSteps(_Base):
         return loss.clone() if overwrites(self.setup) else loss
 
     def losses(self) -> Iterator[list[float]]:
+        """Trains on `CHECKED` batches, and gives the loss of each."""
         for _ in range(CHECKED):
             yield [self.step(self.row()).item()]
 
     def advance(self, steps: int) -> None:
+        """Takes `steps` steps, and waits for the device."""
         for _ in range(steps):
             self.step(self.row())
         self.synchronize()
@@ -173,6 +178,7 @@ class Captured:
         self.replay: Callable[[], None] | None = None
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """A step on the images at the indices `batch`; gives its loss, until the next replay."""
         if self.replay is None:
             self.replay = self.capture(batch)
         if len(batch) != len(self.batch):  # the last of an epoch
@@ -208,6 +214,7 @@ class Logits(_Base):
         self.replay: Callable[[], None] | None = None
 
     def call(self) -> torch.Tensor:
+        """The logits of the next batch, perhaps not computed yet."""
         settings, batch = self.setup.settings, self.row()
         if settings.get("cuda_graph"):
             return self.replayed(batch)
@@ -229,12 +236,14 @@ class Logits(_Base):
         return self.output
 
     def losses(self) -> Iterator[list[float]]:
+        """The `logits_norm` of each of `CHECKED` batches."""
         for _ in range(CHECKED):
             with no_gradients(self.setup):
                 logits = self.call()
             yield [logits_norm(logits.to(self.logits.dtype).cpu().numpy())]
 
     def advance(self, steps: int) -> None:
+        """Infers `steps` batches, and waits for the device."""
         with no_gradients(self.setup):
             for _ in range(steps):
                 self.call()

@@ -75,6 +75,8 @@ def tasks(
     """Every workload in every mode; two workloads of one model have the same inference.
 
     Args:
+        workloads: models, with their batch sizes in training and their precisions.
+        modes: of "train" and "inference".
         precision: in place of the workloads' own.
     """
     found = [

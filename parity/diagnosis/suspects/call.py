@@ -30,6 +30,7 @@ class Call(NamedTuple):
         return lambda: self.function(**kwargs)
 
     def plain(self) -> Any:
+        """The result of the call as it is."""
         return self.function(*self.args, **self.kwargs)
 
 

@@ -22,6 +22,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def activation_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The activation is missing or another one; the gradient of a ReLU at zero is one."""
     x = call.args[0]
     yield f"the {call.name} is missing", lambda: x * 1
     for name, function in ACTIVATIONS.items():
@@ -35,6 +36,7 @@ def activation_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def flatten_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """A feature map [n, c, h, w] is flattened to a matrix in the order h, w, c or c, w, h."""
     x, out = call.args[0], call.plain()
     if not isinstance(x, torch.Tensor) or x.ndim != 4 or out.ndim != 2:
         return
@@ -49,6 +51,7 @@ def flatten_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def add_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """Of a sum of two tensors of one shape: one is missing, scaled, activated or displaced."""
     if len(call.args) < 2:
         return
     a, b = call.args[:2]
@@ -72,6 +75,7 @@ def add_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def mul_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The multiplication is missing: the first factor alone, or the second if it is a tensor."""
     a = call.args[0]
     if isinstance(a, torch.Tensor) and a.is_floating_point():
         yield "the multiplication is missing", lambda: a * 1.0
@@ -80,6 +84,7 @@ def mul_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def dropout_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The dropout is missing in training."""
     x = call.args[0]
     training = call.kwargs.get("training", call.args[2] if len(call.args) > 2 else True)
     if training:
@@ -87,6 +92,7 @@ def dropout_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def softmax_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The softmax is over some axis, whichever, or missing."""
     x = call.args[0]
     for axis in range(x.ndim):
         yield f"the softmax is over axis {axis}", lambda axis=axis: torch.softmax(x, axis)
@@ -94,6 +100,7 @@ def softmax_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def attention_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The attention is unscaled, causal, or scaled by the number of channels, not its root."""
     q, k, v = call.args[:3]
     attend = F.scaled_dot_product_attention
     yield "the attention is not scaled", lambda: attend(q, k, v, scale=1.0)
@@ -105,5 +112,6 @@ def attention_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def cat_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The parts are joined in the other order."""
     tensors, axis = call.args[0], call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else 0)
     yield "the parts are joined in the other order", lambda: torch.cat(list(tensors)[::-1], axis)

@@ -11,6 +11,7 @@ from parity.diagnosis.suspects.call import Call, Thunk
 
 
 def pair(value: Any) -> tuple[int, int]:
+    """The value for height and for width, from one number for both or from two."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
@@ -25,6 +26,7 @@ def _same_padding(x: torch.Tensor, kernel: Any, stride: Any, dilation: Any) -> l
 
 
 def conv_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """Another bias, padding, kernel, stride, dilation or grouping; none where padding is a word."""
     a = call.given
     x, w, stride, padding = a["input"], a["weight"], pair(a["stride"]), a["padding"]
     if isinstance(padding, str):
@@ -78,6 +80,7 @@ def conv_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def linear_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The bias is missing, or a square weight transposed."""
     a = call.given
     if a["bias"] is not None:
         yield "the bias is missing", call.with_(bias=None)
@@ -86,6 +89,7 @@ def linear_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def pad_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The padding is on the other side, or all of it after or before."""
     x, border = call.args[:2]
     flipped = [border[i ^ 1] for i in range(len(border))]
     if flipped != list(border):

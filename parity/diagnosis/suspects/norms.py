@@ -12,6 +12,7 @@ EPSILONS = 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0
 
 
 def batch_norm_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """Another eps, momentum, statistic, scale, bias or order, or no normalisation."""
     a = call.given
     x, mean, var = a["input"], a["running_mean"], a["running_var"]
     axes = tuple(i for i in range(x.ndim) if i != 1)
@@ -104,6 +105,7 @@ def normalised(a: dict[str, Any], axes: tuple[int, ...], how: int) -> torch.Tens
 
 
 def norm_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """Layer and group normalisation: another eps, statistic, scale or bias, or none at all."""
     a = call.given
     for eps in EPSILONS:
         if eps != a["eps"]:
@@ -131,6 +133,7 @@ def norm_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
 
 
 def normalised_by_constants(a: dict[str, Any]) -> torch.Tensor:
+    """Batch normalisation in training whose gradient takes the batch's statistics for constants."""
     x = a["input"]
     axes = tuple(i for i in range(x.ndim) if i != 1)
     mean, var = x.mean(axes).detach(), x.var(axes, unbiased=False).detach()

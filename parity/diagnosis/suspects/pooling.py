@@ -11,6 +11,7 @@ from parity.diagnosis.suspects.linear import _same_padding, pair
 
 
 def max_pool_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """Another kind of pooling, rounding of sizes, padding, stride, window or rule for ties."""
     a = call.given
     x, window = a["input"], pair(a["kernel_size"])
     stride, padding = pair(a["stride"] or window), pair(a["padding"])
@@ -63,6 +64,7 @@ def tied_pool(x: torch.Tensor, window: tuple[int, int], ties: str) -> torch.Tens
 
 
 def mean_suspects(call: Call) -> Iterator[tuple[str, Thunk]]:
+    """The maximum or the sum in the place of the average, or no average."""
     x = call.args[0]
     if not isinstance(x, torch.Tensor) or x.ndim < 3:
         return

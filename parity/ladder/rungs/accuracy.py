@@ -112,10 +112,15 @@ def run(
     """Trains `pair` in both frameworks and compares losses and test accuracy.
 
     Args:
+        pair: the model, its twin and its recipe.
         variables: float32 initial weights for both.
+        ours: the data for JAX.
+        theirs: the same for PyTorch: the training set and the test set.
+        seed: of the order of the images.
         budget: seconds that all runs of a training other than the notebook's own may take.
         full: train all epochs whatever it takes.
         device: PyTorch's; JAX computes on its default one.
+        console: where progress is told.
     """
     size, batch_size = len(ours.train.labels), pair.recipe.batch_size
     notebook = pair.name == "simple_cnn" and ours.name == "cifar10"
@@ -294,8 +299,10 @@ def _fixed(first: Training, second: Training, plan: Plan, images: int) -> list[C
 def _against_replicas(
     runs: list[Training], second: Training, plan: Plan, images: int
 ) -> list[Comparison]:
-    """The fixed bars, widened to the range that holds a further run like `runs`; by a single run
-    they are as they are."""
+    """The fixed bars, widened to the range that holds a further run like `runs`.
+
+    By a single run they are as they are.
+    """
     losses, theirs = np.array([run.losses for run in runs]), np.array(second.losses)
     tolerances = np.maximum(LOSS_TOLERANCE, _spread(losses) / theirs)
     several = len(runs) > 1
@@ -320,8 +327,10 @@ def _against_replicas(
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
-    """Of the runs, the first axis: how far from their mean a further one is with probability
-    `CONFIDENCE` at most; zero by a single run."""
+    """How far from the runs' mean a further one is with probability `CONFIDENCE` at most.
+
+    The runs are the first axis; zero by a single run.
+    """
     count = len(values)
     if count == 1:
         return np.zeros(values.shape[1:])

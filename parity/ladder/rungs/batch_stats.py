@@ -9,6 +9,7 @@ SMALL = 3, 1
 
 
 def ours(case: Case) -> Side:
+    """JAX's side: the statistics after the batches of each size of `sequences`."""
     leaf_map = case.pair.leaf_map
     step = case.compiled(lambda variables, inputs: case.apply(variables, inputs, train=True)[1])
 
@@ -26,6 +27,7 @@ def ours(case: Case) -> Side:
 
 
 def theirs(case: Case) -> Side:
+    """PyTorch's side: the same, under the same names."""
     leaf_map = case.pair.leaf_map
 
     def statistics(state: Tensors, batch: Batch) -> Tensors:
@@ -47,8 +49,10 @@ def theirs(case: Case) -> Side:
 
 
 def sequences(case: Case, state: Tensors, batch: Batch) -> list[tuple[int, list[np.ndarray]]]:
-    """(batch size, three batches) for each size that PyTorch takes; none for a pair without
-    statistics."""
+    """(batch size, three batches) for each size that PyTorch takes.
+
+    None for a pair without statistics.
+    """
     if not any(name not in dict(case.pair.parameters) for name in state):
         return []
     images = np.asarray(batch.images)
@@ -61,8 +65,11 @@ def sequences(case: Case, state: Tensors, batch: Batch) -> list[tuple[int, list[
 
 
 def _chosen(count: int, size: int, turn: int) -> np.ndarray:
-    """`size` of `count` examples, others in every turn: the first are all of a whole batch, the
-    next ones half of it twice, or all three batches would have the same statistics."""
+    """`size` of `count` examples, others in every turn.
+
+    The first are all of a whole batch, the next ones half of it twice, or all three batches would
+    have the same statistics.
+    """
     step = np.arange(size) // 2 if turn and size == count else np.arange(size)
     return (turn * count // 3 + step) % count
 

@@ -12,6 +12,8 @@ MODES = "eval", "train"
 
 
 def ours(case: Case) -> Side:
+    """JAX's side: the outputs and every module's, in both modes, in PyTorch's layout."""
+
     @case.compiled
     def forward(variables, inputs):
         found = {}
@@ -32,6 +34,8 @@ def ours(case: Case) -> Side:
 
 
 def theirs(case: Case) -> Side:
+    """PyTorch's side: the outputs and every module's, in both modes."""
+
     def outputs(state: Tensors, batch: Batch) -> Tensors:
         module, (inputs, _) = case.torch_model(state), case.torch_batch(batch)
         tensors = {}

@@ -13,6 +13,7 @@ INPUTS = "the inputs"
 
 
 def ours(case: Case) -> Side:
+    """JAX's side: the gradient by every parameter and, where `by_inputs`, by the inputs."""
     leaf_map = case.pair.leaf_map
 
     @case.compiled
@@ -34,6 +35,8 @@ def ours(case: Case) -> Side:
 
 
 def theirs(case: Case) -> Side:
+    """PyTorch's side: the same; zeros for what the loss does not depend on."""
+
     def gradients(state: Tensors, batch: Batch) -> Tensors:
         module, (inputs, labels) = case.torch_model(state), case.torch_batch(batch)
         named: dict[str, torch.Tensor] = dict(module.named_parameters())
@@ -50,6 +53,9 @@ def theirs(case: Case) -> Side:
 
 
 def by_inputs(case: Case, dtype: Any) -> bool:
-    """In float64 alone: in float32 a rounding may move a maximum in its pooling window, and the
-    gradient of those pixels with it."""
+    """Whether the gradient by the inputs is taken: by floating-point ones, in float64 alone.
+
+    In float32 a rounding may move a maximum in its pooling window, and the gradient of those pixels
+    with it.
+    """
     return case.dtype == "float64" and jnp.issubdtype(dtype, jnp.floating)

@@ -76,6 +76,7 @@ def compare(ours: Tensors, theirs: Tensors) -> Comparison:
 
 
 def told(values: np.ndarray) -> str:
+    """Mean, standard deviation and largest magnitude in words."""
     return f"{values.mean():.2e} +- {values.std():.2e} (largest {np.abs(values).max():.2e})"
 
 

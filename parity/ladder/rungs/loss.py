@@ -36,6 +36,7 @@ def variants(case: Case) -> dict[str, tuple[Callable, Callable]]:
 
 
 def ours(case: Case) -> Side:
+    """JAX's side: each of `variants` of the outputs at each of `SCALES`."""
     functions = {name: case.compiled(function) for name, (function, _) in variants(case).items()}
 
     def losses(state: Tensors, batch: Batch) -> Tensors:
@@ -51,6 +52,8 @@ def ours(case: Case) -> Side:
 
 
 def theirs(case: Case) -> Side:
+    """PyTorch's side: the same, under the same names."""
+
     def losses(state: Tensors, batch: Batch) -> Tensors:
         labels, dtype = case.torch_batch(batch)[1], getattr(torch, case.dtype)
         return {

@@ -20,6 +20,7 @@ STARTS = {"": 1.0, "from zeros: ": 0.0}
 
 
 def ours(case: Case) -> Side:
+    """JAX's side: the parameters after `STEPS` steps, from each of `STARTS`."""
     step = _jitted(case)
 
     def steps(state: Tensors, batch: Batch) -> Tensors:
@@ -34,6 +35,8 @@ def ours(case: Case) -> Side:
 
 
 def theirs(case: Case) -> Side:
+    """PyTorch's side: the same, under the same names."""
+
     def steps(state: Tensors, batch: Batch) -> Tensors:
         del batch
         return {

@@ -103,8 +103,10 @@ def replay(
 
 
 def _own(again: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """By step, the most by which JAX's losses have differed from its own so far; a loss that is no
-    number explains nothing."""
+    """By step, the most by which JAX's losses have differed from its own so far.
+
+    A loss that is no number explains nothing.
+    """
     return np.nan_to_num(np.fmax.accumulate(np.abs(again - first) / np.abs(first)), nan=0.0)
 
 

@@ -44,8 +44,11 @@ class Run(NamedTuple):
 
 
 class Point(NamedTuple):
-    """After a step, each relative: parameters and statistics between the frameworks, and the most
-    by which a second run of either has differed from its first; 0 where there was none."""
+    """The differences after a step, each relative.
+
+    Parameters and statistics between the frameworks, and the most by which a second run of either
+    has differed from its first; 0 where there was none.
+    """
 
     step: int
     parameters: float
@@ -68,8 +71,12 @@ def run(
     """The results of `trajectory` and of `eval_after_training`.
 
     Args:
+        pair: the two implementations.
         state: float32 initial weights, a state_dict.
         batches: trained on in turn; the last one may be smaller.
+        device: PyTorch's; JAX computes on its default one.
+        steps: of training.
+        jit: compile the JAX side; else it runs operation by operation.
         narrow: also train in float32, for the report: no tolerance is set on that.
     """
     wide = Case(pair, "float64", device, jit)
@@ -90,8 +97,11 @@ def run(
 
 
 class Trained(NamedTuple):
-    """Training in both frameworks: where they were compared, the losses of every step, and the
-    trained models' outputs, unless PyTorch's training came to numbers that are none."""
+    """Training in both frameworks.
+
+    Where they were compared, the losses of every step, and the trained models' outputs, unless
+    PyTorch's training came to numbers that are none.
+    """
 
     points: list[Point]
     losses: list[tuple[float, float]]

@@ -62,6 +62,7 @@ class Plot:
 
     @property
     def wide(self) -> bool:
+        """Whether it has more than 1.4 times the width of a narrow plot."""
         return self.width > 1.4 * NARROW
 
 
