@@ -1,13 +1,11 @@
 """Data for the tests: a small synthetic CIFAR-10, and the real one where its archive is given."""
 
-import atexit
+import fcntl
 import functools
 import http.server
 import io
 import os
-import shutil
 import tarfile
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,16 +26,8 @@ needs_tfds = pytest.mark.skipif(
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # And their threads would wait for each other: PyTorch's spin while they do.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-COMPILED = "PARITY_TEST_COMPILED"
-"""The variable that names the session's cache of compiled programs, for all its processes."""
-
-if COMPILED not in os.environ:
-    # What one test compiles serves the others, and leaves nothing in the user's cache.
-    os.environ[COMPILED] = tempfile.mkdtemp(prefix="parity-compiled-")
-    atexit.register(shutil.rmtree, os.environ[COMPILED], ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[COMPILED]
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# Tests compile what they test, and leave nothing in the user's cache.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 LONG = "tests/parity/diagnosis", "tests/parity/ladder", "tests/jax_impl/models"
 """Folders of long tests, which come first: else one process ends long after the others."""
@@ -100,10 +90,13 @@ def cifar10_original(cifar10_archive: Path) -> archive.Dataset:
 
 @pytest.fixture(scope="session")
 def cifar10_dir(cifar10_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory prepared from the real archive, once a session."""
-    directory = tmp_path_factory.mktemp("cifar10")
-    prepare(directory, cifar10_archive, log=lambda line: None)
-    return directory
+    """A data directory prepared from the real archive, once a session for all its processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / "cifar10.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        prepare(shared / "cifar10", cifar10_archive, log=lambda line: None)
+    return shared / "cifar10"
 
 
 @pytest.fixture

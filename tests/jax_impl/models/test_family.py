@@ -82,7 +82,7 @@ GRADIENTS = [  # basic, bottleneck, grouped, wide, dilated, pre-activation, opti
     "preact_resnet18",
     pytest.param("preact_resnet50", marks=pytest.mark.proof),
     "resnet20",
-    "plain18",
+    pytest.param("plain18", marks=pytest.mark.proof),
     "simple_cnn:channels=8,16,24:kernel_size=5",
 ]
 

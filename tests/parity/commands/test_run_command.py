@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jax_impl.data import datasets
+from jax_impl.errors import InputError
 from parity.__main__ import main
 from parity.commands import run as command
 from parity.ladder.rungs import data as data_rung
@@ -81,12 +82,9 @@ def test_a_failed_rung_exits_with_1(tmp_path, monkeypatch):
         (("run", "--budget", "0"), "--budget is 0.0"),
         (("run", "--data", "digits", "--device", "gpu"), "cannot use a GPU here"),
         (("run", "--seed", "-1"), "--seed is -1: give 0 to 2^32 - 1"),
-        (("run", "--pair", "mutants.pairs:mlp", "--rungs", "accuracy"), "nothing to compare"),
         (("run", "--steps", "0"), "--steps is 0: give 1 or more"),
         (("run", "--pair", "nothing"), "is not of the form MODULE:FUNCTION"),
         (("run", "--pair", "no_such_module:make"), "No module named 'no_such_module'"),
-        (("run", "--pair", "json:dumps"), "TypeError: dumps() missing"),
-        (("run", "--pair", "time:time"), "returns a float, not a parity.Pair"),
         (("walk",), "walk"),
     ],
 )
@@ -96,6 +94,20 @@ def test_bad_input_gets_one_line_and_exits_with_2(arguments, message, tmp_path):
     assert message in done.stderr and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"pair": "json:dumps"}, "--pair json:dumps: TypeError: dumps\\(\\) missing"),
+        ({"pair": "time:time"}, "returns a float, not a parity.Pair"),
+        ({"pair": "mutants.pairs:mlp", "rungs": ("accuracy",)}, "nothing to compare"),
+    ],
+)
+def test_a_pair_that_cannot_be_compared_is_bad_input(options, message, tmp_path):
+    with pytest.raises(InputError, match=message) as told:
+        command.run(RunOptions(**options, out=tmp_path / "out"))
+    assert "\n" not in str(told.value) and list(tmp_path.iterdir()) == []
 
 
 def environment(tmp_path) -> dict[str, str]:
@@ -123,8 +135,6 @@ def test_the_list(capsys):
 
 def test_without_pytorch_the_command_says_so(monkeypatch):
     import importlib.util
-
-    from jax_impl.errors import InputError
 
     find = importlib.util.find_spec
     monkeypatch.setattr(

@@ -55,7 +55,12 @@ def test_a_correct_pair_passes(make, rung, batches):
 
 
 @pytest.mark.parametrize(
-    "make", [pairs.mlp, pairs.cnn, pytest.param(pairs.small_stem, marks=pytest.mark.proof)]
+    "make",
+    [
+        pytest.param(pairs.mlp, marks=pytest.mark.proof),
+        pairs.cnn,
+        pytest.param(pairs.small_stem, marks=pytest.mark.proof),
+    ],
 )
 def test_a_correct_pair_passes_in_bfloat16(make):
     pair = make()
@@ -200,6 +205,26 @@ def test_the_options_of_momentum(momentum, batches):
         assert found.passed and found.detail.startswith("largest of 9 tensors"), found
     other = pair_of(0.2 if momentum is None else None)
     assert not numeric.climb("batch_stats", other, state, batches, jit=False)[0].passed
+
+
+class BiasedNormNet(NormNet):
+    """Its running variance moves to the batch's biased one, as Flax's does."""
+
+    def __call__(self, x, train):
+        before = self.bn.var[...]
+        outputs, count = super().__call__(x, train), x.size // x.shape[-1]
+        if train:
+            self.bn.var[...] = 0.9 * before + (self.bn.var[...] - 0.9 * before) * (1 - 1 / count)
+        return outputs
+
+
+def test_a_biased_running_variance_fails_at_its_rung(batches):
+    model = from_module("norm net", partial(BiasedNormNet, 0.1))
+    pair = model_pair("norm net", model, partial(TorchNormNet, 0.1), pairs.SGD)
+    state = shared_weights(pair, 0)
+    wide, narrow = numeric.climb("batch_stats", pair, state, batches, jit=False)
+    assert not wide.passed and not narrow.passed and "running_var" in wide.detail
+    assert numeric.climb("gradients", pair, state, batches, jit=False)[0].passed
 
 
 def test_a_batch_of_one_is_left_out_where_pytorch_refuses_it(batches):

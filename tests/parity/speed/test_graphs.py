@@ -122,6 +122,7 @@ def static_inputs(monkeypatch, runner_settings: dict[str, Any]) -> list[tuple[in
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch 2.11's own import
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # on Python 3.13.0
 def test_what_torch_compile_captures_has_static_images(monkeypatch):
     found = static_inputs(monkeypatch, {"compile": "reduce-overhead", "fused": True})
     images = 64 * 32 * 32 * 3
