@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import torch
+from mutants import pairs
 from training_support import random_split
 
 import torch_ref.errors
@@ -13,7 +14,6 @@ import torch_ref.models
 import torch_ref.precision
 import torch_ref.train
 from jax_impl.errors import InputError
-from jax_impl.models.model import create_model
 from jax_impl.training import optim, precision
 from jax_impl.training.evaluate import make_evaluate
 from jax_impl.training.state import create_state
@@ -21,7 +21,7 @@ from jax_impl.training.step import make_train_step
 
 
 def test_bfloat16_computes_and_float32_remembers():
-    model, split = create_model("resnet18", width=4), random_split(16)
+    model, split = pairs.residual().model, random_split(16)
     optimizer = optim.adam(1e-3)
     losses = {}
     for dtype in (None, jnp.bfloat16):
