@@ -29,6 +29,9 @@ class Console:
     @contextlib.contextmanager
     def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar of `total` steps on a terminal; gives the function that advances it."""
+        if not self._rich.is_terminal:  # older releases of rich print an empty line all the same
+            yield lambda steps: None
+            return
         columns = (
             rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(),
@@ -36,9 +39,6 @@ class Console:
             rich.progress.TimeElapsedColumn(),
             rich.progress.TimeRemainingColumn(),
         )
-        terminal = self._rich.is_terminal
-        with rich.progress.Progress(
-            *columns, console=self._rich, transient=True, disable=not terminal
-        ) as progress:
+        with rich.progress.Progress(*columns, console=self._rich, transient=True) as progress:
             task = progress.add_task(text, total=total)
             yield lambda steps: progress.advance(task, steps)
