@@ -104,7 +104,7 @@ def _one_line(box: str) -> str:
     parts = []
     for section in filter(None, sections):
         if section[0].startswith(("Perhaps you meant", "Arguments similar")) and len(section) > 1:
-            options = [line.split()[0] for line in section[1:] if line.startswith("-")]
+            options = [line.split()[0].rstrip(",") for line in section[1:] if line.startswith("-")]
             parts.append(f"perhaps you meant {' or '.join(options[:2] or section[1].split()[:1])}")
         elif not section[0].startswith("For full helptext"):
             parts.append(" ".join(section).rstrip("."))
