@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from parity.report import markdown
 from parity.shell import cli
 from parity.shell.files import to_json, write_whole
 
@@ -124,13 +125,7 @@ def to_markdown(
         "(bar: 5 %)",
         f"- **{'PASSED' if summary['passed'] else 'FAILED'}**",
         "",
-        "| seed | framework | losses of the five epochs | test accuracy |",
-        "| ---: | --- | --- | ---: |",
-    ]
-    lines += [
-        f"| {run['seed']} | {run['framework']} | {' '.join(f'{x:.3f}' for x in run['losses'])} "
-        f"| {100 * run['accuracy']:.2f} % |"
-        for run in runs
+        *markdown.trainings(runs),
     ]
     return "\n".join(lines) + "\n"
 

@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from parity.report import markdown
 from parity.shell import cli
 from parity.shell.files import to_json, write_whole
 
@@ -277,13 +278,7 @@ def to_markdown(
         "",
         "Losses relative to PyTorch's. The first ones are of the first steps in float32.",
         "",
-        "| seed | framework | epoch losses | accuracy |",
-        "| ---: | --- | --- | ---: |",
-    ]
-    lines += [
-        f"| {run['seed']} | {run['framework']} | "
-        f"{' '.join(f'{loss:.3f}' for loss in run['losses'])} | {100 * run['accuracy']:.2f} % |"
-        for run in runs
+        *markdown.trainings(runs),
     ]
     return "\n".join(lines) + "\n"
 

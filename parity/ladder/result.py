@@ -62,24 +62,17 @@ class Comparison:
     steps: tuple[StepError, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result(Comparison):
     """A comparison, and what was compared: a rung on a model at a precision."""
 
     model: str
     rung: str
     dtype: str
-    passed: bool
-    measured: float
-    tolerance: float
-    unit: str
-    detail: str
-    modules: tuple[ModuleError, ...] = ()
-    steps: tuple[StepError, ...] = ()
     diagnosis: Diagnosis | None = None
 
 
 def result(model: str, rung: str, dtype: str, comparison: Comparison) -> Result:
     """The comparison with its place on the ladder."""
     fields = {f.name: getattr(comparison, f.name) for f in dataclasses.fields(Comparison)}
-    return Result(model, rung, dtype, **fields)
+    return Result(model=model, rung=rung, dtype=dtype, **fields)

@@ -31,3 +31,22 @@ def table(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
         for line in (columns, rule, *rows)
     ]
+
+
+def trainings(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """The lines of a table with a row for each training.
+
+    Args:
+        runs: each with its `seed`, `framework`, epoch `losses` and `accuracy` in [0, 1].
+    """
+    rows = [
+        (
+            str(run["seed"]),
+            run["framework"],
+            " ".join(f"{loss:.3f}" for loss in run["losses"]),
+            f"{100 * run['accuracy']:.2f} %",
+        )
+        for run in runs
+    ]
+    columns = ("seed", "framework", "epoch losses", "test accuracy")
+    return table(columns, rows, {"seed", "test accuracy"})

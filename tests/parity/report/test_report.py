@@ -10,8 +10,14 @@ from parity.report import report
 from parity.report.comparison import Row
 from parity.shell.console import Console
 
-GOOD = Result("simple_cnn", "forward", "float64", True, 1e-15, 1e-12, "relative error", "a | b")
-BAD = Result("resnet18", "loss", "float32", False, float("inf"), 16.0, "x noise", "not finite")
+GOOD = Result(
+    True, 1e-15, 1e-12, "relative error", "a | b",
+    model="simple_cnn", rung="forward", dtype="float64",
+)  # fmt: skip
+BAD = Result(
+    False, float("inf"), 16.0, "x noise", "not finite",
+    model="resnet18", rung="loss", dtype="float32",
+)  # fmt: skip
 ROW = Row("resnet18", "JAX", 11_181_642, 74_000_000, 110.0, [1.7, float("nan")], 0.47, "5 epochs")
 ENVIRONMENT = {
     "command": "parity run",
