@@ -150,7 +150,7 @@ def test_a_wrong_gradient_by_the_inputs_alone_is_found():
 
 
 def test_every_module_is_compared_in_order(batches):
-    pair = create_pair("resnet18:width=4")
+    pair = pairs.residual()
     wide, _ = numeric.climb("forward", pair, shared_weights(pair, 0), batches[:1], jit=False)
     names = [module.name for module in wide.modules]
     assert names[:4] == ["conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1"]
