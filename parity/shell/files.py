@@ -83,9 +83,21 @@ def whole_directory(directory: Path) -> Iterator[Path]:
 
 
 def check_new(directory: Path) -> None:
-    """Raises InputError if `directory` exists: a run must not be lost to the next one."""
+    """Raises InputError if `directory` exists, or cannot be made: told before a long run."""
     if directory.exists() or directory.is_symlink():
         raise InputError(f"{directory} exists: pass another --out, or remove it")
+    check_place(directory)
+
+
+def check_place(directory: Path) -> None:
+    """Raises InputError if no file could be written into `directory`, made with its parents."""
+    there = next(
+        path for path in (directory.absolute(), *directory.absolute().parents) if path.exists()
+    )
+    if not there.is_dir():
+        raise InputError(f"cannot write {directory}: {there} is a file; pass another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {directory}: no permission in {there}; pass another --out")
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

@@ -45,6 +45,7 @@ def check_free(directory: Path) -> None:
             raise InputError(f"{directory} is not empty: pass another --out, or remove it")
     except OSError as error:
         raise files.cannot_write(directory, error) from error
+    files.check_place(directory)
 
 
 def write(report: SpeedReport, directory: Path) -> None:

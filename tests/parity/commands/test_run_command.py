@@ -117,6 +117,15 @@ def test_an_existing_report_is_refused_before_the_work(tmp_path):
     assert done.stderr == f"error: {tmp_path} exists: pass another --out, or remove it\n"
 
 
+@pytest.mark.parametrize("command", ["run", "speed"])
+def test_an_output_in_a_file_is_refused_before_the_work(command, tmp_path):
+    (tmp_path / "file").touch()
+    done = parity(command, "--data", "digits", "--out", str(tmp_path / "file" / "deep" / "out"))
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert f"{tmp_path / 'file'} is a file; pass another --out" in done.stderr
+
+
 def test_the_list(capsys):
     assert main(ListOptions()) == 0
     output = capsys.readouterr().out
