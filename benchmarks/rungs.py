@@ -98,7 +98,8 @@ class RungsWorker:
         from jax_impl.data import datasets
         from parity.ladder import numeric
         from parity.ladder.rungs import NUMERIC
-        from parity.pairs.pair import Batch, create_pair, shared_weights
+        from parity.pairs.examples import shared_weights
+        from parity.pairs.pair import Batch, create_pair
         from parity.shell.environment import pin_precision
 
         pin_precision()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from parity.pairs.pair import Batch as Batch
     from parity.pairs.pair import Loss as Loss
     from parity.pairs.pair import Optimizer as Optimizer
+    from parity.pairs.pair import Outputs as Outputs
     from parity.pairs.pair import Pair as Pair
     from parity.pairs.pair import create_pair as create_pair
     from parity.pairs.pair import named_optimizer as named_optimizer
@@ -27,6 +28,7 @@ _HOMES = {
     "Loss": "parity.pairs.pair",
     "NotTheSame": "parity.checking",
     "Optimizer": "parity.pairs.pair",
+    "Outputs": "parity.pairs.pair",
     "Pair": "parity.pairs.pair",
     "Result": "parity.ladder.result",
     "check": "parity.checking",

@@ -22,7 +22,8 @@ def content() -> dict[str, Any]:
         *_resnet(rng),
     ]
     return {
-        "schema": 2,
+        "schema": 3,
+        "stopped": None,
         "environment": {
             "command": "parity run --models simple_cnn resnet18",
             "commit": "0123abc",
@@ -76,6 +77,7 @@ def _resnet(rng: np.random.Generator) -> list[dict[str, Any]]:
         "before": "layer2.0.conv2",
         "before_error": 2.2e-15,
         "cause": "epsilon of the batch norm: 1e-3 instead of 1e-5",
+        "faults": [],
         "text": "The input of layer2.0.bn2 agrees and its output does not; an epsilon of 1e-3 in "
         "PyTorch gives JAX's output to 4.0e-16.",
     }
@@ -110,6 +112,7 @@ def _result(
         "detail": f"largest of 62 tensors: layer4.0.downsample.0.weight of {rung}: difference "
         "4.2e-06, noise 3.4e-06 in JAX and 2.1e-06 in PyTorch, relative",
         "modules": list(modules),
+        "remarks": ["the norm computes in float32 inside, in JAX"] if rung == "loss" else [],
         "steps": list(steps),
         "diagnosis": diagnosis,
     }

@@ -1,7 +1,9 @@
 """The arithmetic of the benchmarks' summaries; their runs are long and not repeated here."""
 
+import json
 import runpy
 import subprocess
+import sys
 
 import pytest
 
@@ -103,3 +105,59 @@ def test_another_file_is_no_table_of_rungs(content, tmp_path):
     path.write_text(content)
     with pytest.raises(InputError, match="move it away"):
         rungs["kept"](path)
+
+
+def alarm(pair: str, seed: int, failing: list[dict] | None = None, commit: str = "a") -> dict:
+    return {
+        "pair": pair,
+        "seed": seed,
+        "steps": 10,
+        "passed": not failing,
+        "failing": failing or [],
+        "nothing_compared": [],
+        "error": None,
+        "seconds": 2.0,
+        "commit": commit,
+    }
+
+
+def test_the_rate_of_false_alarms_has_its_upper_limit():
+    alarms = runpy.run_path("benchmarks/false_alarms.py", run_name="benchmark")
+    assert alarms["upper_limit"](0, 300) == pytest.approx(0.01)  # the rule of three
+    # As tables of the binomial distribution have it: P(X <= 1; 100, p) = 0.05 at p = 0.0466.
+    assert alarms["upper_limit"](1, 100) == pytest.approx(0.0466, abs=1e-4)
+    assert alarms["upper_limit"](2, 2) == 1
+    place = {"rung": "loss", "dtype": "float32", "measured": 20.0, "tolerance": 16, "unit": "x"}
+    failing = [place | {"detail": "d", "diagnosis": "Cause: none."}]
+    rows = [alarm("one", 0), alarm("one", 1, failing), alarm("two", 0)]
+    environment = {"command": "c", "commit": "a", "cpu": "x", "cores": 2}
+    text = alarms["to_markdown"](environment, rows)
+    assert "1 of 3 ladders of correct pairs fail: 33.33 %" in text
+    assert (
+        "| one | 2 | 1 | 97 % | 2.0 | seed 1: loss float32 20, at most 16 x; Cause: none. |" in text
+    )
+    assert "| two | 1 | 0 | 100 % | 2.0 |  |" in text
+
+
+def test_false_alarms_go_on_with_the_runs_of_their_commit(tmp_path):
+    kept = runpy.run_path("benchmarks/false_alarms.py", run_name="benchmark")["kept"]
+    path = tmp_path / "false_alarms.json"
+    assert kept(path, "a", 10) == {}
+    path.write_text(json.dumps({"runs": [alarm("one", 0), alarm("two", 1, commit="b")]}))
+    assert list(kept(path, "a", 10)) == [("one", 0)]
+    assert kept(path, "a", 5) == {}
+    path.write_text("[]")
+    with pytest.raises(InputError, match="no table of false alarms"):
+        kept(path, "a", 10)
+
+
+def test_false_alarms_measure_a_correct_pair(tmp_path):
+    command = [sys.executable, "benchmarks/false_alarms.py", "--pairs", "lax_scan", "--seeds", "1"]
+    command += ["--steps", "1", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    (row,) = json.loads((tmp_path / "false_alarms.json").read_text())["runs"]
+    assert row["passed"] and row["rungs"] > 8, done.stdout + done.stderr
+    assert done.returncode == 0
+    assert done.stdout.startswith("lax_scan seed 0: passed, with nothing to compare")
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.startswith("# False alarms")

@@ -12,11 +12,12 @@ import numpy as np
 import jax_impl.data.datasets
 import torch_ref.data
 from jax_impl.data.archive import Dataset
-from jax_impl.errors import InputError, one_line
+from jax_impl.errors import InputError
 from jax_impl.training.compilation import keep_compiled
 from parity.checking import RUNGS, climb_all
 from parity.ladder.result import Result
 from parity.ladder.rungs import accuracy, data, optimizers, replay
+from parity.pairs.blame import told
 from parity.pairs.pair import Batch, ModelPair, Pair, create_pair
 from parity.report import report
 from parity.report.comparison import Row, compare
@@ -44,7 +45,7 @@ def run(options: RunOptions) -> int:
     if options.pair is not None:
         pair = load_pair(options.pair)
         about = {"name": "example_inputs", "reason": f"data: the examples of {options.pair}"}
-        climbed = _climb_own(options, pair, device)
+        climbed = _climb_pair(options, pair, device, console)
     else:
         choice = data_choice.resolve(options.data, options.data_dir, console.line)
         about = dataclasses.asdict(choice)
@@ -53,17 +54,26 @@ def run(options: RunOptions) -> int:
         theirs = torch_ref.data.load(choice.name, directory)
         climbed = _climb(options, ours, theirs, device, console, rows)
     console.line(about["reason"])
-    for found in climbed:
-        results.append(found)
-        console.line(report.line(found))
-        if found.diagnosis is not None:
-            console.line(f"     {found.diagnosis.text}")
+    stopped: BaseException | None = None
+    try:
+        for found in climbed:
+            results.append(found)
+            console.line(report.line(found))
+            if found.diagnosis is not None:
+                console.line(f"     {found.diagnosis.text}")
+    except (Exception, KeyboardInterrupt) as error:  # what was found until then is reported
+        stopped = error
+    if stopped is not None and not results:
+        raise stopped
     if not results:
         raise InputError(f"there is nothing to compare by --rungs {' '.join(options.rungs)} here")
-    made = report.Report(describe(device), about, results, rows)
+    why = None if stopped is None else type(stopped).__name__
+    made = report.Report(describe(device), about, results, rows, why)
     report.write(made, out)
     report.show(made, console)
     console.line(f"report: {out / 'report.html'}, report.md and report.json")
+    if stopped is not None:
+        raise stopped
     return 0 if made.passed else 1
 
 
@@ -79,25 +89,24 @@ def load_pair(text: str) -> Pair:
     try:
         made = getattr(importlib.import_module(module), function)()
     except Exception as error:
-        raise InputError(f"--pair {text}: {type(error).__name__}: {one_line(error)}") from error
+        raise InputError(f"--pair {text}: {told(error)}") from error
     if not isinstance(made, Pair):
         raise InputError(f"--pair {text} returns a {type(made).__name__}, not a parity.Pair")
     return made
 
 
-def _climb_own(options: RunOptions, pair: Pair, device: str) -> Iterator[Result]:
-    """The rungs that need nothing but the pair."""
-    if "optimizers" in options.rungs:
-        yield from optimizers.run()
-    yield from _climb_pair(options, pair, device)
-
-
 def _climb_pair(
-    options: RunOptions, pair: Pair, device: str, batches: list[Batch] | None = None
+    options: RunOptions,
+    pair: Pair,
+    device: str,
+    console: Console,
+    batches: list[Batch] | None = None,
 ) -> Iterator[Result]:
     """Those of the wanted rungs that any pair has."""
     rungs = [rung for rung in RUNGS if rung in options.rungs]
-    if rungs:
+    if not rungs:
+        return
+    with console.status() as tell:
         yield from climb_all(
             pair,
             rungs,
@@ -105,7 +114,10 @@ def _climb_pair(
             batches=batches,
             steps=options.steps,
             device=device,
-            bfloat16=options.bfloat16,
+            dtypes=options.dtypes or None,
+            accept=options.accept,
+            strict_float64=options.strict_float64,
+            tell=tell,
         )
 
 
@@ -125,7 +137,7 @@ def _climb(
     for spec in dict.fromkeys(chosen_model(text) for text in options.models):
         pair = create_pair(spec)
         batches = _batches(pair, ours, options.seed)
-        yield from _climb_pair(options, pair, device, batches)
+        yield from _climb_pair(options, pair, device, console, batches)
         for name, find in replay.RUNGS.items():
             if name in options.rungs:
                 yield find(pair, ours, theirs[0], options.seed, options.steps, device)

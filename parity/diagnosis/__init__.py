@@ -1,58 +1,113 @@
-"""Where two implementations part, and why.
-
-That is the first module that departs, and the suspect that makes them agree again.
+"""Where two implementations part, and why: every fault that shows, and what follows from it.
 
 Everything is in float64, where correct twins agree to rounding. A suspect is tried on the PyTorch
-side, by changing one call as it runs (`suspects`), and compared with what JAX computed.
+side, by changing calls as they run (`suspects`), and compared with what JAX computed.
 """
 
 import contextlib
-from collections.abc import Sequence
+import dataclasses
 
-from parity.diagnosis import forward, gradients, init, inputs, loss, optimizer, statistics, training
+from parity.diagnosis import (
+    conditioning,
+    forward,
+    gradients,
+    init,
+    inputs,
+    loss,
+    optimizer,
+    statistics,
+    training,
+)
 from parity.diagnosis import precision as precision_
-from parity.diagnosis.common import CANNOT_RUN
-from parity.ladder.result import Diagnosis, Result
-from parity.ladder.tolerance import EPS
-from parity.pairs.pair import Batch, Case, Pair, Tensors, precision
+from parity.diagnosis.common import CANNOT_RUN, Known, said
+from parity.diagnosis.sites import applied
+from parity.ladder.result import Diagnosis, Fault, Result
+from parity.ladder.rungs import NUMERIC
+from parity.ladder.tolerance import EPS, relative_error, scales_of
+from parity.pairs.case import precision
 from parity.pairs.taps import recording
 
+__all__ = ["CANNOT_RUN", "Known", "diagnose"]
 
-def diagnose(
-    failed: Result,
-    pair: Pair,
-    state: Tensors,
-    batches: Sequence[Batch],
-    device: str = "cpu",
-    *,
-    jit: bool = True,
-) -> Diagnosis:
-    """Why the result `failed`, from the weights and batches that it was found with."""
-    case = Case(pair, "float64", device, jit)
+
+def diagnose(failed: Result, known: Known) -> Diagnosis:
+    """Why the result `failed`; an error of the diagnosis itself is told and harms nothing."""
+    try:
+        why = _diagnosed(failed, known)
+    except Exception as error:
+        why = said(None)
+        text = f"{failed.detail}. The diagnosis stopped: {type(error).__name__}: {error}"
+        return dataclasses.replace(why, text=text)
+    if why.module is not None and not why.faults:
+        fault = Fault(why.module, why.cause, why.error, (why.module,))
+        why = dataclasses.replace(why, faults=(fault,))
+    if why.text.startswith("nothing departs"):
+        text = f"no module departs by itself; {failed.detail}"
+        why = dataclasses.replace(why, text=text)
+    return why
+
+
+def _diagnosed(failed: Result, known: Known) -> Diagnosis:
     if failed.detail.startswith(CANNOT_RUN):
-        return _stopped(case, state, batches[0], failed.detail)
-    if failed.dtype in EPS and failed.rung != "init":
-        return precision_.find(pair, state, batches[0], device, jit, failed.dtype)
+        return _stopped(known, failed.detail)
     if failed.rung == "init":
-        return init.find(pair)
-    if failed.rung == "loss":
-        return loss.find(case, state, batches[0])
+        return init.find(known.pair)
+    follows = _follows(failed, known)
+    if follows is not None:
+        return follows
+    if failed.dtype in EPS:
+        return precision_.find(known, failed)
     if failed.rung == "optimizer":
-        return optimizer.find(case, state)
+        return optimizer.find(known.case, known.state)
+    if failed.rung == "loss":
+        return loss.find(known.case, known.state, known.batches[0])
+    found = inputs.find(known.case, known.state, known.batches[0])
+    if found is not None:
+        return found
     # What departs earlier on the ladder is the cause of what departs later.
-    for part in (inputs, forward, gradients, statistics):
-        found = part.find(case, state, batches[0])
+    for part in (forward, gradients, statistics):
+        found = part.find(known)
         if found is not None:
             return found
-    return training.find(case, state, batches)
+    return training.find(known)
 
 
-def _stopped(case: Case, state: Tensors, batch: Batch, detail: str) -> Diagnosis:
+def _follows(failed: Result, known: Known) -> Diagnosis | None:
+    """Whether the failure is one that was found before, in float64 or on an earlier rung.
+
+    That is where PyTorch departs in float64 and agrees once it makes the changes found before; and
+    a narrower precision fails as float64 does.
+    """
+    if failed.rung not in NUMERIC or (not known.changes and failed.dtype not in EPS):
+        return None
+    rung, case = NUMERIC[failed.rung], known.case
+    with precision(case.dtype):
+        ours = rung.ours(case)(known.state, known.batches[0])
+
+    def agrees() -> bool:
+        theirs = rung.theirs(case)(known.state, known.batches[0])
+        first, second = rung.matched(case, ours, theirs, [])
+        scales = scales_of(first, second)
+        errors = {n: relative_error(first[n], second[n], scales[n]) for n in second}
+        return not conditioning.departing(known, failed.rung, errors)
+
+    if agrees():
+        return None
+    with applied(known.changes):
+        if known.changes and agrees():
+            return known.follows()
+    if failed.dtype in EPS and "float64" in known.dtypes:
+        return Diagnosis(None, None, None, None, None, "it fails as in float64")
+    return None
+
+
+def _stopped(known: Known, detail: str) -> Diagnosis:
     """Which module of the JAX model was the last to complete."""
+    case = known.case
     with precision(case.dtype), recording() as recorder:
         # Whatever stopped the rung stops this too.
         with contextlib.suppress(Exception):
-            case.apply(case.variables(state), batch.images, train=False)
+            case.apply(case.variables(known.state), known.batches[0].inputs, train=False)
     last = [case.pair.names(name) for name in recorder.outputs][-1:]
     text = f"{detail}; the last module to complete: {last[0] if last else 'none'}"
     return Diagnosis(None, None, last[0] if last else None, None, None, text)

@@ -1,27 +1,135 @@
-"""What every diagnosis uses: a module's completions, the changes of a call, and the sentence."""
+"""What every diagnosis uses: what is known so far, and the sentence."""
 
 import contextlib
-import copy
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import torch
-
-from parity.diagnosis.suspects import Call, Intercept, Thunk
-from parity.ladder.result import Diagnosis
+from parity.diagnosis.sites import Change, applied, watching
+from parity.ladder import design
+from parity.ladder.result import Diagnosis, Fault, Result
 from parity.ladder.tolerance import relative_error
-from parity.pairs.taps import numbered
+from parity.pairs.case import Case, around
+from parity.pairs.pair import Batch, Pair, Tensors
 
 SAME = 1e-9
 """Relative: below any difference of formula, above the rounding of a deep net."""
 
+SAME_IN_FLOAT32 = 3e-6
+"""The same where a module computes in float32 inside of the float64 run."""
+
 SECONDS = 120.0
-"""Until no further suspect is tried."""
+"""Until no further suspect is tried for one failure."""
 
 OUTPUTS = "the outputs"
 
 CANNOT_RUN = "it cannot be run: "
 """How the detail of a rung begins that an error of the JAX side's stopped."""
+
+
+@dataclasses.dataclass
+class Known:
+    """The pair that is diagnosed, and what was found of it so far.
+
+    `found` has each fault with the changes of PyTorch's calls that make the two agree; those of
+    `accepted` are accepted by name, and PyTorch's side makes them while the ladder is climbed.
+    """
+
+    pair: Pair
+    state: Tensors
+    batches: Sequence[Batch]
+    device: str
+    jit: bool
+    accept: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ("float64", "float32")
+    found: list[tuple[Fault, tuple[Change, ...]]] = dataclasses.field(default_factory=list)
+    accepted: list[tuple[Fault, tuple[Change, ...]]] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def case(self) -> Case:
+        """In float64."""
+        return Case(self.pair, "float64", self.device, self.jit)
+
+    @functools.cached_property
+    def same(self) -> float:
+        """Two that differ by less agree."""
+        inside = design.of_the_model(self.case, self.state, self.batches[0])
+        return SAME_IN_FLOAT32 if inside else SAME
+
+    @property
+    def changes(self) -> list[Change]:
+        """All changes that were found and are not in force yet."""
+        return [change for _, changes in self.found for change in changes]
+
+    def add(self, fault: Fault, changes: Sequence[Change] = ()) -> None:
+        """One more fault; the same cause at another place joins it."""
+        for number, (known, made) in enumerate(self.found):
+            if known.cause == fault.cause is not None:
+                places = tuple(dict.fromkeys((*known.places, *fault.places)))
+                joined = dataclasses.replace(known, places=places)
+                self.found[number] = joined, (*made, *changes)
+                return
+        self.found.append((fault, tuple(changes)))
+
+    def follows(self) -> Diagnosis | None:
+        """That a failure follows from the faults found so far; None without any.
+
+        From those whose changes are known, if there are any.
+        """
+        found = [fault for fault, changes in self.found if changes]
+        found = found or [fault for fault, _ in self.found if fault.cause]
+        if not found:
+            return None
+        causes = "; ".join(f"{_place(fault)}{fault.cause}" for fault in found)
+        text = f"follows from what was found before: {causes}"
+        return Diagnosis(None, None, None, None, None, text, tuple(found))
+
+    @contextlib.contextmanager
+    def in_force(self) -> Iterator[None]:
+        """PyTorch's side makes the accepted changes inside."""
+        made = [change for _, changes in self.accepted for change in changes]
+        with around(watching), applied(made):
+            yield
+
+    def accept_more(self) -> bool:
+        """Takes what was found and is accepted by name into force; whether there was any."""
+        chosen = [f for f in self.found if f[1] and self.is_accepted(f[0].cause)]
+        self.accepted += chosen
+        self.found = [f for f in self.found if f not in chosen]
+        return bool(chosen)
+
+    def is_accepted(self, cause: str | None) -> bool:
+        """Whether a name of `accept` is in the cause."""
+        return self.accepted_as(cause) is not None
+
+    def accepted_as(self, cause: str | None) -> str | None:
+        """The name of `accept` all of whose words are in the cause."""
+        words = set((cause or "").lower().replace(",", " ").replace(":", " ").split())
+        fits = (name for name in self.accept if set(name.lower().split()) <= words)
+        return next(fits, None)
+
+    def accepted_whole(self, failed: Result) -> Result:
+        """Passed, with a remark, where the diagnosis explains all of it by accepted causes."""
+        faults = failed.diagnosis.faults if failed.diagnosis is not None else ()
+        if not faults or not all(self.is_accepted(fault.cause) for fault in faults):
+            return failed
+        causes = tuple(self._note(fault) for fault in faults)
+        return dataclasses.replace(failed, passed=True, remarks=(*failed.remarks, *causes))
+
+    @property
+    def accepted_notes(self) -> tuple[str, ...]:
+        """What is accepted, for the report."""
+        return tuple(self._note(fault) for fault, _ in self.accepted)
+
+    def _note(self, fault: Fault) -> str:
+        name = self.accepted_as(fault.cause)
+        return f"accepted as {name!r}: {_place(fault)}{fault.cause}"
+
+
+def _place(fault: Fault) -> str:
+    places = fault.places or (fault.module,)
+    return f"{', '.join(places[:4])}{', ...' if len(places) > 4 else ''}: "
 
 
 def said(
@@ -31,98 +139,27 @@ def said(
     before_error: float | None = None,
     cause: str | None = None,
     what: str = "output",
+    faults: Sequence[Fault] = (),
 ) -> Diagnosis:
-    """The diagnosis with its sentence."""
+    """The diagnosis with its sentence; further faults follow the first."""
     text = f"first departs: {what} of {module}" if module else "nothing departs by itself"
     if error is not None:
         text += f", relative error {error:.1e}"
     if before:
         text += f"; {before}, just before it, {before_error:.1e}"
+    if not faults and module is not None:
+        faults = (Fault(module, cause, error, (module,)),)
     text += f". Cause: {cause}." if cause else ". No usual suspect makes the two agree."
-    return Diagnosis(module, error, before, before_error, cause, text)
+    for fault in faults[1:]:
+        text += f" Also {_place(fault)}{fault.cause or 'no usual suspect makes the two agree'}."
+    return Diagnosis(module, error, before, before_error, cause, text, tuple(faults))
 
 
-def different(ours: Any, theirs: Any) -> bool:
+def different(ours: Any, theirs: Any, same: float = SAME) -> bool:
     """Whether two results differ by more than rounding."""
-    return not relative_error(ours, theirs) <= SAME
-
-
-class Event(NamedTuple):
-    """A module's completion: its numbered name, and how many calls had begun by then."""
-
-    name: str
-    value: torch.Tensor
-    calls: int
-
-
-class Stop(Exception):
-    """What was to be computed is."""
-
-
-@contextlib.contextmanager
-def events(module: torch.nn.Module, on_event: Callable[[str, torch.Tensor], None]):
-    """Calls `on_event(numbered name, output)` whenever a module completes."""
-    seen: dict[str, None] = {}
-
-    def keep(name: str):
-        def hook(_module, _inputs, output):
-            if isinstance(output, torch.Tensor):
-                unique = numbered(name, seen)
-                seen[unique] = None
-                on_event(unique, output)
-
-        return hook
-
-    handles = [child.register_forward_hook(keep(name)) for name, child in module.named_modules()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-class Cause(NamedTuple):
-    """What a suspect is called, and its number among those of one name."""
-
-    text: str
-    variant: int
-
-
-def causes(module: torch.nn.Module, x: torch.Tensor, index: int, of: Any) -> list[Cause]:
-    """The suspects of the call `index`."""
-    found: list[Cause] = []
-
-    def listed(call: Call) -> Any:
-        texts = [text for text, _ in of(call)]
-        found.extend(Cause(text, texts[:i].count(text)) for i, text in enumerate(texts))
-        raise Stop
-
-    with torch.no_grad(), contextlib.suppress(Stop), Intercept(index, listed):
-        copy.deepcopy(module)(x)
-    return found
-
-
-def changed(of: Callable[[Call], Iterator[tuple[str, Thunk]]], cause: Cause):
-    """The change that a suspect makes."""
-
-    def change(call: Call) -> Any:
-        alike = [thunk for name, thunk in of(call) if name == cause.text]
-        return alike[cause.variant]()
-
-    return change
+    return not relative_error(ours, theirs) <= same
 
 
 def owner_of(parameter: str) -> str:
     """The module that a parameter or a buffer belongs to."""
     return parameter.rpartition(".")[0] or OUTPUTS
-
-
-class Everywhere(Intercept):
-    """Changes every known call."""
-
-    def __init__(self, change: Callable[[Call], Any]):
-        super().__init__(change=change)
-
-    def wanted(self, index: int) -> bool:
-        """True of every call."""
-        return True

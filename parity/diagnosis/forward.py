@@ -1,137 +1,207 @@
-"""The first module whose output departs, and the call whose change explains it."""
+"""The modules whose output departs, and the calls whose change explains each.
 
-import copy
-import time
+Every module is given what JAX's had, so that all faults show and not the first alone.
+"""
+
+import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
-from parity.diagnosis.common import (
-    OUTPUTS,
-    SAME,
-    SECONDS,
-    Cause,
-    Event,
-    Stop,
-    causes,
-    changed,
-    different,
-    events,
-    said,
-)
-from parity.diagnosis.suspects import Intercept, suspects
-from parity.ladder.result import Diagnosis
+from parity.diagnosis import forced
+from parity.diagnosis.common import OUTPUTS, SECONDS, Known, said
+from parity.diagnosis.conditioning import departing
+from parity.diagnosis.forced import Event, Forcing
+from parity.diagnosis.search import Budget, everywhere, list_suspects, search
+from parity.diagnosis.sites import Change, applied
+from parity.ladder.result import Diagnosis, Fault
 from parity.ladder.rungs import forward
 from parity.ladder.tolerance import relative_error
-from parity.pairs.pair import Batch, Case, Tensors, precision
+from parity.pairs.case import Case, precision
+from parity.pairs.pair import Tensors
+
+NOT_LEGAL = RuntimeError, ValueError, TypeError, IndexError, KeyError, AssertionError
 
 
-def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:
-    """In eval mode, then in train mode; None where every module agrees."""
+def find(known: Known) -> Diagnosis | None:
+    """What departs in the pair's modes; None where every module agrees."""
+    case, state, batch = known.case, known.state, known.batches[0]
     with precision(case.dtype):
-        ours = forward.ours(case)(state, batch)
-    for mode in forward.MODES:
-        found = _forward_in(case, state, batch, ours, mode)
-        if found is not None:
-            return found
-    return None
+        raw = forward.ours(case)(state, batch)
+    budget = Budget(SECONDS)
+    faults: list[Fault] = []
+    first: tuple[Event, float, str, Event | None, float] | None = None
+    with applied(known.changes):
+        theirs = forward.theirs(case)(state, batch)
+        ours, theirs = forward.matched(case, raw, theirs, [])
+        errors = {name: relative_error(ours[name], theirs[name]) for name in theirs}
+        if not departing(known, "forward", errors):
+            return None
+        search_ = _Search(known, case, ours, budget)
+        for mode in case.pair.modes:
+            for event, error, before, before_error in search_.departing(mode):
+                first = first or (event, error, mode, before, before_error)
+                faults += search_.explain(event, error, mode)
+    if first is None:
+        return None
+    event, error, mode, before, before_error = first
+    for fault in faults:
+        known.add(fault, search_.changes.get(fault, ()))
+    name = _name(event.name)
+    cause = next((fault.cause for fault in faults if fault.module == faults[0].module), None)
+    return said(
+        faults[0].module if faults else name,
+        error,
+        None if before is None else _name(before.name),
+        before_error,
+        cause,
+        what=f"output (in {mode} mode)",
+        faults=_merged(faults),
+    )
 
 
-def _forward_in(
-    case: Case, state: Tensors, batch: Batch, ours: Tensors, mode: str
-) -> Diagnosis | None:
-    """The first module whose output departs in this mode, and what explains it.
+class _Search:
+    """The forced runs of one diagnosis."""
 
-    That is the change of a call, one between the last module that agrees and this one.
-    """
-    module, (x, _) = case.torch_model(state).train(mode == "train"), case.torch_batch(batch)
-    completed: list[Event] = []
-    interceptor = Intercept()
+    def __init__(self, known: Known, case: Case, ours: Tensors, budget: Budget):
+        self.known, self.case, self.budget = known, case, budget
+        self.targets = {mode: dict(forced.in_mode(ours, mode)) for mode in case.pair.modes}
+        self.changes: dict[Fault, tuple[Change, ...]] = {}
+        self.made: list[Change] = []
+        self.inputs = case.torch_batch(known.batches[0])[0]
 
-    def on_event(name: str, output: torch.Tensor) -> None:
-        completed.append(Event(name, output.detach().clone(), interceptor.count))
+    def run(
+        self,
+        mode: str,
+        changes: tuple[Change, ...] = (),
+        until: str | None = None,
+        targets: Mapping[str, np.ndarray] | None = None,
+    ) -> list[Event]:
+        """The events of a forced run with the changes made so far and these."""
+        module = self.case.torch_model(self.known.state).train(mode == "train")
+        forcing = Forcing(self.targets[mode] if targets is None else targets, until=until)
+        with torch.no_grad(), applied((*self.made, *changes)):
+            forced.run(self.case, module, self.inputs, forcing)
+        return forcing.events
 
-    with torch.no_grad(), events(copied := copy.deepcopy(module), on_event), interceptor:
-        copied(x)
+    def error(self, event: Event, mode: str) -> float:
+        """How far a completion is from JAX's."""
+        return relative_error(self.targets[mode][event.name], event.value)
 
-    def target_of(name: str) -> np.ndarray | None:
-        return ours.get(f"{name or 'outputs'} in {mode} mode")
+    def departing(self, mode: str) -> list[tuple[Event, float, Event | None, float]]:
+        """(event, error, the one before and its error) of all that depart, without displaced ones.
 
-    before: tuple[str, float] | None = None
-    start = 0
-    for event in completed:
-        target = target_of(event.name)
-        if target is None:
-            continue
-        error = relative_error(target, event.value.cpu().numpy())
-        if error <= SAME:
-            before, start = (event.name, error), event.calls
-            continue
-        # A summand may have been made long before it is added.
-        windows = range(start, event.calls), range(0, start)
-        explained = (_explain(module, x, window, event.name, target) for window in windows)
-        cause = next(filter(None, explained), None)
-        name = event.name or OUTPUTS
-        what = f"output (in {mode} mode)"
-        return said(name, error, *(before or (None, None)), cause=cause, what=what)
-    return None
+        A name that means another place in the two is found by leaving it as PyTorch computes it:
+        then what follows agrees.
+        """
+        same = self.known.same
+        while True:
+            events = self.run(mode)
+            errors = [self.error(event, mode) for event in events]
+            displaced = None
+            for event, error, after, next_error in zip(
+                events, errors, events[1:], errors[1:], strict=False
+            ):
+                if error > same and next_error > same and not event.name.startswith("outputs"):
+                    targets = {k: v for k, v in self.targets[mode].items() if k != event.name}
+                    again = {e.name: e for e in self.run(mode, until=after.name, targets=targets)}
+                    if after.name in again and self.error(again[after.name], mode) <= same:
+                        displaced = event.name
+                        break
+            if displaced is None:
+                break
+            for targets in self.targets.values():
+                targets.pop(displaced, None)
+        found = []
+        for number, (event, error) in enumerate(zip(events, errors, strict=True)):
+            if error > same:
+                before = events[number - 1] if number else None
+                found.append((event, error, before, errors[number - 1] if number else 0.0))
+        return found
 
+    def explain(self, event: Event, error: float, mode: str) -> list[Fault]:
+        """The faults that make this module depart, or one without a cause."""
+        if self.made:  # what was found may explain this one too
+            error = self.left(event, mode, ())
+            if error <= self.known.same:
+                return []
+        for sites in (event.sites, event.earlier):
+            if not sites:
+                continue
+            listed = list_suspects(lambda: self.run(mode, until=event.name), sites)
+            # What is nearest to the departing module is the likeliest.
+            nearest = {site: -number for number, site in enumerate(sites)}
+            listed.sort(key=lambda change: min(nearest[site] for site in change.sites or ()))
+            found = search(
+                lambda changes: self.left(event, mode, changes),
+                [*everywhere(listed), *listed],
+                error,
+                self.known.same,
+                self.budget,
+                lambda changes: self.fits_elsewhere(event, mode, changes),
+            )
+            if found is not None:
+                return [self.fault(event, error, change) for change in found.changes]
+        return [Fault(_name(event.name), self.scaled(event, mode), error, (_name(event.name),))]
 
-def _explain(
-    module: torch.nn.Module, x: torch.Tensor, window: range, name: str, target: np.ndarray
-) -> str | None:
-    """The first change of a call in `window` that makes module `name` give `target`."""
-    deadline = time.monotonic() + SECONDS
-    dropped = _dropout(module, x, name, target)
-    if dropped:
-        return dropped
-    # From the departing module backwards: what is nearest to it is the likeliest.
-    for index in reversed(window):
-        for cause in causes(module, x, index, suspects):
-            if time.monotonic() > deadline:
+    def left(self, event: Event, mode: str, changes: tuple[Change, ...]) -> float:
+        """The error of an event with changes; infinite where they cannot be made."""
+        try:
+            events = self.run(mode, changes, until=event.name)
+        except NOT_LEGAL:
+            return float("inf")
+        found = next((each for each in events if each.name == event.name), None)
+        return float("inf") if found is None else self.error(found, mode)
+
+    def fits_elsewhere(self, event: Event, mode: str, changes: tuple[Change, ...]) -> bool:
+        """Whether the changes do not make the same module worse in the other mode."""
+        for other in self.case.pair.modes:
+            if other != mode and event.name in self.targets[other]:
+                before, after = self.left(event, other, ()), self.left(event, other, changes)
+                if after > self.known.same and after > before * 0.999:
+                    return False
+        return True
+
+    def fault(self, event: Event, error: float, change: Change) -> Fault:
+        """The fault that a change mends, which is made from now on."""
+        places = tuple(dict.fromkeys(site.module or OUTPUTS for site in sorted(change.sites or ())))
+        module = _name(event.name)
+        if module.startswith(OUTPUTS) and len(places) >= 1:
+            module = places[0]
+        fault = Fault(module, change.text, error, tuple(dict.fromkeys((module, *places))))
+        self.changes[fault] = (*self.changes.get(fault, ()), change)
+        self.made.append(change)
+        return fault
+
+    def scaled(self, event: Event, mode: str) -> str | None:
+        """The factor that alone explains a module, in both modes, if it is one."""
+        factor = None
+        for each in dict.fromkeys((mode, *self.case.pair.modes)):
+            events = {e.name: e for e in self.run(each, until=event.name)}
+            if event.name not in events:
                 return None
-            found = _output(module, x, index, cause, name)
-            if found is not None and not different(target, found):
-                return cause.text
-    return None
+            target, value = self.targets[each][event.name], events[event.name].value
+            power = float((value * value).sum())
+            if target.shape != value.shape or not power or not np.isfinite(power):
+                return None
+            factor = float((target * value).sum()) / power if factor is None else factor
+            if relative_error(target, factor * value) > self.known.same:
+                return None
+        return None if factor is None else f"it is {factor:.6g} times PyTorch's"
 
 
-def _output(
-    module: torch.nn.Module, x: torch.Tensor, index: int, cause: Cause, name: str
-) -> np.ndarray | None:
-    """The output of module `name` with one call changed; None where that cannot run."""
-    found: list[np.ndarray] = []
-
-    def on_event(unique: str, output: torch.Tensor) -> None:
-        if unique == name:
-            found.append(output.detach().cpu().numpy().copy())
-            raise Stop
-
-    copied = copy.deepcopy(module)
-    try:
-        with (
-            torch.no_grad(),
-            events(copied, on_event),
-            Intercept(index, changed(suspects, cause)),
-        ):
-            copied(x)
-    except Stop:
-        return found[0]
-    except (RuntimeError, ValueError, TypeError):
-        return None  # the changed shape does not fit what follows
-    return None
+def _name(name: str) -> str:
+    return name.replace(forward.OUTPUTS, OUTPUTS, 1) if name.startswith(forward.OUTPUTS) else name
 
 
-def _dropout(module: torch.nn.Module, x: torch.Tensor, name: str, target: np.ndarray) -> str | None:
-    """Dropout is random: it shows by zeros, and the rest scaled alike."""
-    owner = dict(module.named_modules()).get(name.partition("#")[0])
-    if not isinstance(owner, torch.nn.Dropout) or module.training:
-        return None
-    kept = _output(module, x, -1, Cause("", 0), name)
-    if kept is None or kept.shape != target.shape:
-        return None
-    alive = (target != 0) & (kept != 0)
-    ratios = target[alive] / kept[alive]
-    if (target == 0).any() and np.ptp(ratios) < 1e-6 * abs(ratios.mean()):
-        return "the dropout is left on in eval mode"
-    return None
+def _merged(faults: list[Fault]) -> list[Fault]:
+    """One fault for each cause, with all places."""
+    by_cause: dict[tuple[str | None, str], Fault] = {}
+    for fault in faults:
+        key = fault.cause, "" if fault.cause else fault.module
+        if key in by_cause:
+            places = tuple(dict.fromkeys((*by_cause[key].places, *fault.places)))
+            fault = dataclasses.replace(by_cause[key], places=places)
+        by_cause[key] = fault
+    return list(by_cause.values())

@@ -1,54 +1,101 @@
 """Inputs that depart: what preprocessing tends to get wrong."""
 
-from collections.abc import Iterator
+import dataclasses
+import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
 from parity.diagnosis.common import SAME, said
+from parity.diagnosis.preprocessing import explain_numbers, explain_whole
 from parity.ladder.result import Diagnosis
 from parity.ladder.rungs import inputs
+from parity.ladder.rungs.gradients import input_name
 from parity.ladder.tolerance import relative_error
-from parity.pairs.pair import Batch, Case, Tensors
+from parity.pairs.case import Case
+from parity.pairs.pair import Batch, Tensors
+from parity.pairs.trees import leaves
+
+NEAR = 1e-6
+"""Relative: constants may have been rounded to float32."""
 
 
 def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:
-    """The inputs' diagnosis; None where they agree."""
+    """The inputs' diagnosis, of the first that departs; None where they agree."""
     del state
     ours, theirs = inputs.both(case, batch)
-    error = relative_error(ours, theirs)
-    if error <= SAME:
+    errors = {name: _error(ours[name], theirs[name]) for name in theirs}
+    departing = [name for name, error in errors.items() if not error <= SAME]
+    if not departing:
         return None
-    # Constants may have been rounded to float32.
-    fits = (c for c, x in _input_suspects(theirs) if relative_error(ours, x) <= 1e-6)
-    cause = next(fits, None)
-    return said("the inputs", error, cause=cause, what="values")
+    first = departing[0]
+    cause = _exchanged(ours, theirs, departing)
+    if cause is None:
+        raw = {input_name(path): np.asarray(leaf) for path, leaf in leaves(batch.inputs).items()}
+        cause = explain(ours[first], theirs[first], raw.get(first))
+    found = said(first, errors[first], cause=cause, what="values")
+    if len(departing) == 1:
+        return found
+    others = ", ".join(departing[1:])
+    return dataclasses.replace(found, text=f"{found.text} Also departing: {others}.")
 
 
-def _input_suspects(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """What the inputs, normalised by 0.5 and 0.5 or not at all, may have been turned into."""
-    unit = (x + 1) / 2
-    imagenet = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    cifar = np.array([0.4914, 0.4822, 0.4465]), np.array([0.247, 0.2435, 0.2616])
-    if x.ndim == 4 and x.shape[1] == 3:
-        yield "the channels are in the order blue, green, red", x[:, ::-1]
-        for name, (mean, std) in (("ImageNet", imagenet), ("CIFAR-10", cifar)):
-            shape = (1, 3, 1, 1)
-            normalised = (unit - mean.reshape(shape)) / std.reshape(shape)
-            yield f"the inputs are normalised by {name}'s mean and deviation", normalised
-    yield "the inputs are not normalised: from 0 to 1", unit
-    yield "the inputs are not divided by 255", unit * 255
-    yield "the inputs are normalised twice", (x - 0.5) / 0.5
-    yield "the inputs are divided by 256 and not by 255", (unit * 255 / 256 - 0.5) / 0.5
-    yield "the mean is subtracted and nothing divided", unit - 0.5
-    if x.ndim == 4:
-        yield "height and width are swapped", x.transpose(0, 1, 3, 2)
-        yield "the images are mirrored", x[..., ::-1]
-        yield "the images are upside down", x[:, :, ::-1]
-        n, c, h, w = x.shape
-        reshaped = x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
-        yield "the layout is changed by a reshape and not by a transposition", reshaped
-        raw = x.transpose(0, 2, 3, 1).reshape(n, c, h, w)
-        yield "the layout is changed by a reshape and not by a transposition", raw
-    yield "the images are in another order", x[::-1]
-    yield "the images are shifted by one", np.roll(x, 1, 0)
-    yield "the images are shifted by one", np.roll(x, -1, 0)
+def explain(ours: np.ndarray, theirs: np.ndarray, raw: np.ndarray | None) -> str | None:
+    """What was made of PyTorch's array to give JAX's.
+
+    Args:
+        ours: JAX's input in PyTorch's layout.
+        theirs: PyTorch's.
+        raw: what both were made of, where it is known.
+    """
+    if ours.shape != theirs.shape:
+        return _shapes(ours, theirs)
+    if theirs.dtype.kind in "iub":
+        return explain_whole(ours, theirs)
+    return explain_numbers(ours, theirs, raw)
+
+
+def _error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The relative error of two arrays, whose infinite values may be equal."""
+    if ours.shape == theirs.shape and ours.dtype.kind == theirs.dtype.kind == "f":
+        finite = np.isfinite(theirs)
+        if np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
+            return relative_error(np.where(finite, ours, 0), np.where(finite, theirs, 0))
+    return relative_error(ours, theirs)
+
+
+def _exchanged(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], departing: list[str]
+) -> str | None:
+    """Whether two inputs stand in each other's place."""
+    for a, b in itertools.combinations(departing, 2):
+        if _error(ours[a], theirs[b]) <= NEAR and _error(ours[b], theirs[a]) <= NEAR:
+            return f"{a} and {b} are exchanged"
+    return None
+
+
+def _shapes(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """What the shapes and the values tell."""
+    text = f"the shape is {ours.shape} and not {theirs.shape}"
+    if ours.ndim == theirs.ndim and sorted(ours.shape) == sorted(theirs.shape):
+        moved = _axes_of(ours, theirs)
+        if moved is not None:
+            return f"{text}: the axes are in the order {', '.join(map(str, moved))}"
+    if theirs.dtype.kind in "iu" and ours.shape[:-1] == theirs.shape:
+        if np.array_equal(ours.argmax(-1), theirs) and np.allclose(ours.sum(-1), 1):
+            return f"{text}: the numbers are one-hot vectors"
+    if ours.size == theirs.size and _error(ours.reshape(theirs.shape), theirs) <= NEAR:
+        return f"{text}: the values are the same"
+    if ours.ndim == theirs.ndim and all(a <= b for a, b in zip(ours.shape, theirs.shape)):  # noqa: B905
+        part = theirs[tuple(slice(length) for length in ours.shape)]
+        if _error(ours, part) <= NEAR:
+            return f"{text}: it is cut off"
+    return text
+
+
+def _axes_of(ours: np.ndarray, theirs: np.ndarray) -> tuple[int, ...] | None:
+    for axes in itertools.permutations(range(theirs.ndim)):
+        moved = theirs.transpose(axes)
+        if moved.shape == ours.shape and _error(ours, moved) <= NEAR:
+            return axes
+    return None

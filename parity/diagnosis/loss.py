@@ -1,18 +1,35 @@
-"""A loss that departs."""
+"""A loss that departs, by its value or by its gradient."""
 
-import contextlib
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn import functional as F
 
-from parity.diagnosis.common import SAME, different, said
+from parity.diagnosis.common import SAME, said
+from parity.diagnosis.losses.backward import stopped
+from parity.diagnosis.losses.narrow import TOLERANCE, computed_in, partly
+from parity.diagnosis.losses.search import explain
+from parity.diagnosis.losses.trials import Question, probes
 from parity.ladder.result import Diagnosis
 from parity.ladder.rungs import loss
+from parity.ladder.rungs.fixed import (
+    Structure,
+    filled,
+    jax_labels,
+    leaves,
+    structure_of,
+    to_jax,
+    torch_paths,
+)
 from parity.ladder.tolerance import relative_error
-from parity.pairs.pair import Batch, Case, Tensors, precision
+from parity.pairs.case import Case, precision
+from parity.pairs.pair import Batch, Tensors, to_numpy
+
+OVERFLOWS = (
+    "exp overflows: the largest output is not subtracted first, or a logarithm of what rounds to "
+    "zero is taken"
+)
 
 
 def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis:
@@ -25,68 +42,124 @@ def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis:
     if not departing:
         return said(None)
     first = departing[0]
-    labels = case.torch_batch(batch)[1]
-    scaled = {f"{s:g}": torch.from_numpy(x) for s, x in loss.scaled(case, state, batch)}
     kind, _, scale = first.partition(", outputs times ")
-    agrees_unscaled = not different(
-        ours[f"{kind}, outputs times 1"], theirs[f"{kind}, outputs times 1"]
-    )
-    cause = None
-    if scale != "1" and agrees_unscaled:
-        cause = "exp overflows: the largest output is not subtracted first"
+    if scale != "1" and not np.isfinite(ours[first]).all():
+        cause = OVERFLOWS
     else:
-        for name, function in _loss_suspects(kind):
-            with contextlib.suppress(RuntimeError, ValueError):
-                if not different(ours[first], function(scaled[scale], labels).numpy()):
-                    cause = name
-                    break
-    return said("the loss", errors[first], cause=cause, what=f"{kind}")
+        with precision(case.dtype):
+            cause = _Sides(case, state, batch, kind, float(scale)).cause()
+    return said("the loss", errors[first], cause=cause, what=kind)
 
 
-def _loss_suspects(kind: str) -> Iterator[tuple[str, Callable[[Any, Any], torch.Tensor]]]:
-    reduction = {"sum": "sum", "of each row": "none"}.get(kind, "mean")
-    smoothing = 0.1 if "smoothing" in kind else 0.0
+def gradient_cause(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:
+    """Why the gradient of the loss by the outputs departs; None where it does not.
 
-    def entropy(x: Any, y: Any, **changes: Any) -> torch.Tensor:
-        options = {"reduction": reduction, "label_smoothing": smoothing, **changes}
-        return F.cross_entropy(x, y, **options)
-
-    if smoothing:
-        yield "the label smoothing is ignored", lambda x, y: entropy(x, y, label_smoothing=0.0)
-
-        def over_others(x: Any, y: Any) -> torch.Tensor:
-            log, k = F.log_softmax(x, 1), x.shape[1]
-            target = torch.full_like(log, smoothing / (k - 1))
-            target.scatter_(1, y[:, None], 1 - smoothing)
-            return -(target * log).sum(1).mean()
-
-        yield "the label smoothing is shared by the other classes alone", over_others
-        yield (
-            "the label smoothing is added to a whole label",
-            lambda x, y: F.cross_entropy(x, y) - smoothing * F.log_softmax(x, 1).mean(),
+    Where the loss itself departs, that is the cause.
+    """
+    our_side, their_side = loss.output_gradients(case)
+    with precision(case.dtype):
+        ours = our_side(state, batch)
+    theirs = their_side(state, batch)
+    errors = [relative_error(ours[path], theirs[path]) for path in theirs if path in ours]
+    if all(error <= SAME for error in errors):
+        return None
+    with precision(case.dtype):
+        sides = _Sides(case, state, batch, "mean", 1.0)
+        value, reference = sides.ours(sides.outputs), sides.theirs(sides.outputs)
+        cause = sides.cause() if relative_error(value, reference) > SAME else None
+    if cause is None:
+        cause = stopped(
+            case.pair.loss.torch, sides.outputs, sides.torch_labels, sides.examples, ours
         )
-    else:
-        for value in (0.1, 0.05, 0.2):
-            yield (
-                f"labels are smoothed by {value:g}",
-                lambda x, y, value=value: entropy(x, y, label_smoothing=value),
+    text = f"the gradient of the loss by the outputs departs, relative error {max(errors):.1e}. "
+    text += f"Cause: {cause}." if cause else "No usual suspect makes the two agree."
+    return Diagnosis("the loss", max(errors), None, None, cause, text)
+
+
+class _Sides:
+    """Both frameworks' loss of one kind as functions of outputs in PyTorch's structure."""
+
+    def __init__(self, case: Case, state: Tensors, batch: Batch, kind: str, scale: float):
+        self.case = case
+        self.our_loss, self.their_loss = loss.variants(case)[kind]
+        self.unwidened = case.pair.loss.torch if kind == "mean" else self.their_loss
+        self.compiled: Callable[..., Any] = case.compiled(self.our_loss)
+        self.structure: Structure = structure_of(case)(state, batch)
+        self.jax_labels, self.torch_labels = (
+            jax_labels(case, batch),
+            case.torch_labels(batch.labels),
+        )
+        self.outputs = dict(loss.scaled(case, state, batch))[scale]
+        self.examples = _examples(self.outputs)
+
+    def ours(self, outputs: Any, labels: Any = None) -> np.ndarray:
+        """JAX's loss."""
+        given = to_jax(self.case, self.structure, outputs)
+        return np.asarray(self.compiled(given, self.jax_labels if labels is None else labels))
+
+    def theirs(self, outputs: Any) -> np.ndarray:
+        """PyTorch's loss."""
+        with torch.no_grad():
+            return to_numpy(self.their_loss(loss.cloned(outputs), self.torch_labels))
+
+    def cause(self) -> str | None:
+        """Why the two differ."""
+        value, reference = self.ours(self.outputs), self.theirs(self.outputs)
+        if value.shape != reference.shape:
+            return f"JAX's loss has the shape {value.shape}, PyTorch's {reference.shape}" + (
+                ": it is left for each example" if value.shape[:1] == (self.examples,) else ""
             )
-    for other in {"sum", "mean"} - {reduction}:
-        words = {"sum": "summed", "mean": "averaged", "none": "left for each row"}
-        yield (
-            f"the loss is {words[other]} and not {words[reduction]}",
-            lambda x, y, other=other: entropy(x, y, reduction=other),
+        if not np.isfinite(value).all():
+            return self._not_finite()
+        fixed = probes(self.outputs, self.examples)
+        values = [self.ours(outputs) for outputs in fixed]
+        if len({value.tobytes() for value in values}) == 1:
+            return "JAX's loss does not depend on the outputs"
+        narrow, tolerance = None, SAME
+        if self.case.dtype == "float64":
+            narrow = computed_in(self.ours, self.theirs, self.outputs)
+        if narrow is not None:
+            tolerance = TOLERANCE[narrow]
+            text = f"the loss is computed in {narrow}"
+            pairs = zip(values, fixed, strict=True)
+            if all(relative_error(v, self.theirs(outputs)) <= tolerance for v, outputs in pairs):
+                return text
+            if narrow != "float32":
+                return f"{text}, and departs by more than that"
+        values = [value.astype(np.float64) for value in values]
+        question = Question(
+            self.unwidened,
+            fixed,
+            values,
+            self.torch_labels,
+            self.examples,
+            tolerance,
         )
-    yield "the loss is averaged over the classes too", lambda x, y: entropy(x, y) / x.shape[1]
-    yield "softmax is applied twice", lambda x, y: entropy(torch.softmax(x, 1), y)
-    yield "softmax is missing", lambda x, y: F.nll_loss(x, y, reduction=reduction)
-    yield "the logarithm is to the base 2", lambda x, y: entropy(x, y) / math.log(2)
-    yield "the labels are shifted by one class", lambda x, y: entropy(x, (y + 1) % x.shape[1])
-    yield "the labels are shifted by one class", lambda x, y: entropy(x, (y - 1) % x.shape[1])
-    yield "the labels belong to other rows", lambda x, y: entropy(x, y.roll(1))
-    yield "the labels belong to other rows", lambda x, y: entropy(x, y.roll(-1))
-    yield "the sign is wrong", lambda x, y: -entropy(x, y)
-    yield (
-        "it is the mean square error of one-hot labels",
-        lambda x, y: F.mse_loss(x, F.one_hot(y, x.shape[1]).to(x), reduction=reduction),
-    )
+        cause = explain(question)
+        if cause is None and narrow is None and partly(self.ours, self.theirs, self.outputs):
+            return "some of the loss is computed in float32"
+        return f"{cause}; and it is computed in {narrow}" if cause and narrow else cause
+
+    def _not_finite(self) -> str | None:
+        """Outputs that PyTorch's model does not have, or ignored labels taken as classes."""
+        paths = torch_paths(self.structure, self.outputs)
+        missing = [path for path in self.structure.shapes if path not in paths]
+        if missing:
+            return f"JAX's loss takes {', '.join(missing)}, which PyTorch's outputs do not have"
+        tensors = [x for x in leaves(self.outputs).values() if torch.is_tensor(x) and x.ndim > 1]
+        classes = min((x.shape[1] for x in tensors), default=0)
+        for path, labels in leaves(self.jax_labels).items():
+            values = np.asarray(labels)
+            outside = (values < 0) | (values >= classes)
+            if values.dtype.kind == "i" and outside.any():
+                inside = filled(self.jax_labels, {path: labels * ~outside})
+                if np.isfinite(self.ours(self.outputs, inside)).all():
+                    which = ", ".join(str(v) for v in np.unique(values[outside])[:3])
+                    return f"the labels {which}, which PyTorch ignores, are taken as classes"
+        return None
+
+
+def _examples(outputs: Any) -> int:
+    """The length of the first axis of the outputs."""
+    tensors = [x for x in leaves(outputs).values() if torch.is_tensor(x) and x.ndim]
+    return len(tensors[0]) if tensors else 1

@@ -1,48 +1,145 @@
 """An optimizer that departs, from gradients that both sides share."""
 
-import torch
+from collections.abc import Sequence
+from typing import Any
 
-import torch_ref.train
-from parity.diagnosis import optimizer_causes
+import numpy as np
+import optax
+
+from parity.diagnosis import optimizer_others, optimizer_update
 from parity.diagnosis.common import said
+from parity.diagnosis.optimizer_causes import Group, explain
+from parity.diagnosis.optimizer_problem import Problem, problem
+from parity.diagnosis.optimizer_rules import group_rules
+from parity.ladder.bias_correction import FLOAT32, bias_correction, exact_correction
 from parity.ladder.result import Diagnosis
 from parity.ladder.rungs import optimizer
 from parity.ladder.tolerance import FLOAT64_TOLERANCE, relative_error
+from parity.pairs.case import Case, precision
 from parity.pairs.optimizers import OptimizerSpec
-from parity.pairs.pair import Case, Tensors, precision
+from parity.pairs.pair import Tensors
 
-OPTIONS = {
-    "lr", "betas", "eps", "weight_decay", "momentum", "nesterov", "dampening", "alpha", "centered",
-    "amsgrad",
-}  # fmt: skip
-"""What an `OptimizerSpec` takes of a PyTorch optimizer's options."""
+CORRECTED = 1e-10
+"""Relative: what agrees once the correction is not."""
 
 
 def find(case: Case, state: Tensors) -> Diagnosis:
     """From the shared gradients of the optimizer rung."""
-    shared = list(optimizer.shared_gradients(case))
+    expected = _theirs(case, state)
+    observed, exact = _ours_twice(case, state)
+    names = [name for name in expected[0][0] if name in observed[0][0]]
+    worst, error, step = _departure(observed, expected, names)
+    if error <= FLOAT64_TOLERANCE:
+        return said(None)
+    narrow = _error(observed, exact, names) > 1e-13
+    given = _problem(case, state, exact, names)
+    cause = None
+    if narrow and _error(exact, expected, names) <= CORRECTED:
+        cause = FLOAT32
+    elif _error(exact, expected, names) > FLOAT64_TOLERANCE:
+        groups = groups_of(case, state, names)
+        cause = explain(groups, given) if groups is not None else None
+        cause = cause or optimizer_others.cause(case, state, given)
+    text = f"first departs: the optimizer, {worst} at step {step}, by the update, "
+    text += f"relative error {error:.1e}. "
+    if cause:
+        text += f"Cause: {cause}."
+    else:
+        theirs = _problem(case, state, expected, names).observed
+        text += "No usual fault makes the two agree: " + optimizer_update.told(case, given, theirs)
+    if narrow and cause != FLOAT32:
+        text += f" Besides, {FLOAT32}."
+    return Diagnosis("the optimizer", error, None, None, cause, text)
+
+
+def bias_correction_in_float32(case: Case, state: Tensors) -> bool:
+    """Whether all that departs is that Optax computes 1 - beta**t in float32."""
+    expected = _theirs(case, state)
+    observed, exact = _ours_twice(case, state)
+    names = [name for name in expected[0][0] if name in observed[0][0]]
+    if _error(observed, expected, names) <= FLOAT64_TOLERANCE:
+        return False
+    return _error(exact, expected, names) <= CORRECTED
+
+
+def _ours_twice(case: Case, state: Tensors) -> tuple[list[list[Tensors]], list[list[Tensors]]]:
+    """JAX's parameters as they are, and with exact bias corrections if there are any."""
+    original, calls = optax.tree_utils.tree_bias_correction, []
+
+    def counted(moment: Any, decay: Any, count: Any) -> Any:
+        calls.append(decay)
+        return original(moment, decay, count)
+
+    with bias_correction(counted):
+        observed = _ours(case, state)
+    if not calls:
+        return observed, observed
+    with bias_correction(exact_correction):
+        return observed, _ours(case, state)
+
+
+def groups_of(case: Case, state: Tensors, names: Sequence[str]) -> list[Group] | None:
+    """PyTorch's parameter groups; None for an optimizer whose rules are not known."""
+    module = case.torch_model(state)
+    named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    made = case.pair.optimizer.torch(named.values())
+    owners = {id(value): name for name, value in named.items()}
+    groups = []
+    for group in made.param_groups:
+        base = group_rules(made, group, optimizer.STEPS)
+        if base is None:
+            return None
+        own = tuple(owners[id(p)] for p in group["params"] if owners.get(id(p)) in names)
+        if own:
+            groups.append(Group(own, base, OptimizerSpec(base.name, float(group["lr"]))))
+    covered = {name for group in groups for name in group.names}
+    return groups if covered == set(names) else None
+
+
+def _ours(case: Case, state: Tensors) -> list[list[Tensors]]:
     with precision(case.dtype):
-        observed = list(optimizer.our_steps(case, state))
-    named = dict(case.torch_model(state).named_parameters())
-    params = {name: value.detach().cpu().numpy() for name, value in named.items()}
-    spec = spec_of(case.pair.optimizer.torch(named.values()))
-    expected = list(optimizer.their_steps(case, state))
-    worst, error, step = None, 0.0, 0
-    for number, (ours, theirs) in enumerate(zip(observed, expected, strict=True), 1):
-        errors = {name: relative_error(ours[name], theirs[name]) for name in theirs if name in ours}
-        worst = max(errors, key=errors.__getitem__)
-        error, step = errors[worst], number
+        return [
+            list(optimizer.our_steps(case, state, scale=scale))
+            for scale in optimizer.STARTS.values()
+        ]
+
+
+def _theirs(case: Case, state: Tensors) -> list[list[Tensors]]:
+    return [list(optimizer.their_steps(case, state, scale)) for scale in optimizer.STARTS.values()]
+
+
+def _problem(
+    case: Case, state: Tensors, found: list[list[Tensors]], names: Sequence[str]
+) -> Problem:
+    starts = [
+        {name: scale * np.asarray(state[name], np.float64) for name in names}
+        for scale in optimizer.STARTS.values()
+    ]
+    return problem(starts, list(optimizer.shared_gradients(case)), found)
+
+
+def _departure(
+    observed: list[list[Tensors]], expected: list[list[Tensors]], names: Sequence[str]
+) -> tuple[str, float, int]:
+    """The worst parameter of the first step that departs, from any start."""
+    worst, error = "", 0.0
+    for step in range(len(observed[0])):
+        for ours, theirs in zip(observed, expected, strict=True):
+            for name in names:
+                found = relative_error(ours[step][name], theirs[step][name])
+                if found > error or not worst:
+                    worst, error = name, found
         if not error <= FLOAT64_TOLERANCE:
-            break
-    cause = None if spec is None else optimizer_causes.cause(spec, params, shared, observed)
-    return said("the optimizer", error, cause=cause, what=f"{worst} at step {step}, by the update")
+            return worst, error, step + 1
+    return worst, error, len(observed[0])
 
 
-def spec_of(made: torch.optim.Optimizer) -> OptimizerSpec | None:
-    """What describes a PyTorch optimizer; None for one that this project does not know."""
-    names = {cls: name for name, cls in torch_ref.train.OPTIMIZERS.items()}
-    name = names.get(type(made))
-    if name is None or len(made.param_groups) != 1:
-        return None
-    unset = {field: value for field, value in made.defaults.items() if field in OPTIONS}
-    return OptimizerSpec(name, float(unset.pop("lr")), unset)
+def _error(
+    observed: list[list[Tensors]], expected: list[list[Tensors]], names: Sequence[str]
+) -> float:
+    return max(
+        relative_error(ours[name], theirs[name])
+        for first, second in zip(observed, expected, strict=True)
+        for ours, theirs in zip(first, second, strict=True)
+        for name in names
+    )

@@ -1,43 +1,43 @@
 """float64 agrees and float32 or bfloat16 does not: which side rounds more, and how."""
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
-from parity.diagnosis.common import Everywhere, events, said
-from parity.diagnosis.suspects import Call
-from parity.ladder.result import Diagnosis
-from parity.ladder.rungs import forward
+from parity.diagnosis.common import Known, said
+from parity.diagnosis.figures import figures_of
+from parity.diagnosis.forward import NOT_LEGAL
+from parity.diagnosis.sites import Change, Site, applied, observed
+from parity.diagnosis.suspects import Call, Thunk
+from parity.ladder.result import Diagnosis, Fault, Result
+from parity.ladder.rungs import NUMERIC, forward
 from parity.ladder.tolerance import EPS, NOISE_MULTIPLE, relative_error
-from parity.pairs.pair import Batch, Case, Pair, Tensors, precision
+from parity.pairs.case import Case
+from parity.pairs.pair import Tensors
+
+PRODUCTS = (
+    "conv1d", "conv2d", "conv3d", "linear", "matmul", "__matmul__", "bmm",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+)  # fmt: skip
+NORMS = "batch_norm", "layer_norm", "group_norm", "instance_norm"
+COLLAPSED = 1e3
+"""The same of a variance whose digits are all lost: what is left of it is chance."""
+NEAR = 4.0
+"""Two noises of one cause are within this factor of each other."""
 
 
-def find(
-    pair: Pair, state: Tensors, batch: Batch, device: str, jit: bool, narrow: str
-) -> Diagnosis:
-    """float64 agrees and `narrow` does not: one side rounds more than that does."""
-    figures = {}
-    least = EPS[narrow]
-    sides: dict[str, Tensors] = {}
-    for dtype in ("float64", narrow):
-        case = Case(pair, dtype, device, jit)
-        with precision(dtype):
-            sides[f"our {dtype}"] = forward.ours(case)(state, batch)
-        sides[f"their {dtype}"] = forward.theirs(case)(state, batch)
-    for name, value in sides[f"their {narrow}"].items():
-        if name in sides[f"our {narrow}"]:
-            ours = relative_error(sides[f"our {narrow}"][name], sides["our float64"][name])
-            theirs = relative_error(value, sides["their float64"][name])
-            figures[name] = ours, theirs
-    noisy = [
-        name
-        for name, (ours, theirs) in figures.items()
-        if max(ours, theirs) > NOISE_MULTIPLE * max(min(ours, theirs), least)
-    ]
+def find(known: Known, failed: Result) -> Diagnosis:
+    """Which tensor of the rung is noisier on one side than on the other, from where on, and why."""
+    narrow = failed.dtype
+    figures, sides = figures_of(known, "forward", narrow)
+    noisy = _noisy(figures, EPS[narrow])
+    what = "output"
+    if not noisy and failed.rung in NUMERIC and failed.rung != "forward":
+        figures, sides = figures_of(known, failed.rung, narrow)
+        noisy = _noisy(figures, EPS[narrow])
+        what = f"{failed.rung}, in"
     if not noisy:
         return said(None)
     first = noisy[0]
@@ -45,47 +45,88 @@ def find(
     before = list(figures)[index - 1] if index else None
     ours, theirs = figures[first]
     side = "JAX" if ours > theirs else "PyTorch"
-    cause = None
+    fault = None
     if side == "JAX" and narrow == "float32":
-        cause = _rounding_cause(pair, state, batch, device, sides, first, ours)
+        fault = _rounding_cause(known, sides, figures, first, what == "output")
     name = first.partition(" in ")[0]
-    before_error = max(figures[before]) if before else None
-    times = max(ours, theirs) / max(min(ours, theirs), least)
-    what = f"{narrow} noise of {side}, {times:.0f} times its twin's, in the output"
-    before = before.partition(" in ")[0] if before else None
-    return said(name, max(ours, theirs), before, before_error, cause, what=what)
+    times = max(ours, theirs) / max(min(ours, theirs), EPS[narrow])
+    what = f"{narrow} noise of {side}, {times:.0f} times its twin's, in the {what}"
+    if fault is not None:
+        known.add(fault)  # not its change: it is of float32 alone
+    return said(
+        name,
+        max(ours, theirs),
+        before.partition(" in ")[0] if before else None,
+        max(figures[before]) if before else None,
+        cause=None if fault is None else fault.cause,
+        what=what,
+        faults=() if fault is None else (fault,),
+    )
+
+
+def _noisy(figures: dict[str, tuple[float, float]], least: float) -> list[str]:
+    return [
+        name
+        for name, (ours, theirs) in figures.items()
+        if max(ours, theirs) > NOISE_MULTIPLE * max(min(ours, theirs), least)
+    ]
 
 
 def _rounding_cause(
-    pair: Pair,
-    state: Tensors,
-    batch: Batch,
-    device: str,
+    known: Known,
     sides: dict[str, Tensors],
+    figures: dict[str, tuple[float, float]],
     name: str,
-    noise: float,
-) -> str | None:
-    """The coarser arithmetic that gives PyTorch the noise that JAX shows."""
-    case = Case(pair, "float32", device)
-    module, (x, _) = case.torch_model(state), case.torch_batch(batch)
-    key, _, mode = name.rpartition(" in ")
-    module.train(mode == "train mode")
-    key = "" if key == "outputs" else key
-    nearest: tuple[float, str] | None = None
-    for cause, change in _ROUNDINGS.items():
-        found: dict[str, np.ndarray] = {}
+    in_forward: bool,
+) -> Fault | None:
+    """The coarser arithmetic that gives PyTorch the noise that JAX shows, in calls before it.
 
-        def on_event(unique: str, output: torch.Tensor, found: Any = found) -> None:
-            found[unique] = output.detach().cpu().numpy().copy()
+    Of several the one whose noise is nearest, everywhere in the model.
+    """
+    case = Case(known.pair, "float32", known.device)
+    called: dict[str, set[str]] = {}
 
-        copied = copy.deepcopy(module)
-        with torch.no_grad(), events(copied, on_event), Everywhere(change):
-            copied(x)
-        own = relative_error(found[key], sides["their float64"][name])
-        apart = abs(math.log(max(own, 1e-300) / noise))
-        if apart < math.log(4) and (nearest is None or apart < nearest[0]):
-            nearest = apart, cause
-    return nearest[1] if nearest else None
+    def listen(site: Site, call: Call) -> None:
+        called.setdefault(call.name, set()).add(site.module)
+
+    with observed(listen):
+        forward.theirs(case)(known.state, known.batches[0])
+    target = name if in_forward else next(reversed(_outputs_of(sides)), name)
+    noise = (
+        relative_error(sides["our float32"][target], sides["our float64"][target])
+        if (target in sides["our float32"])
+        else figures[name][0]
+    )
+    nearest: tuple[float, str, tuple[Change, ...]] | None = None
+    for cause, functions, change in ROUNDINGS:
+        names = [f for f in functions if f in called]
+        if not names:
+            continue
+        changes = tuple(Change(cause, f, make=change) for f in names)
+        try:
+            with applied(changes):
+                found = forward.theirs(case)(known.state, known.batches[0])
+        except NOT_LEGAL:
+            continue
+        if target not in found:
+            continue
+        own = relative_error(found[target], sides["their float64"][target])
+        plain = relative_error(sides["their float32"][target], sides["their float64"][target])
+        apart = abs(math.log(max(own, 1e-300) / max(noise, 1e-300)))
+        louder = own > NEAR * max(plain, 1e-300)
+        near = NEAR if functions is PRODUCTS else COLLAPSED
+        if louder and apart < math.log(near) and (nearest is None or apart < nearest[0]):
+            nearest = apart, cause, changes
+    if nearest is None:
+        return None
+    places = tuple(sorted({m for c in nearest[2] for m in called[c.function]}))
+    bare = name.partition(" in ")[0]
+    return Fault(bare, nearest[1], figures[name][0], places)
+
+
+def _outputs_of(sides: dict[str, Tensors]) -> list[str]:
+    """The names of the outputs among the tensors."""
+    return [name for name in sides["their float64"] if name.startswith(forward.OUTPUTS)]
 
 
 def _rounded(bits: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -100,30 +141,51 @@ def _rounded(bits: int) -> Callable[[torch.Tensor], torch.Tensor]:
     return cut
 
 
-def _products(bits: int) -> Callable[[Call], Any]:
+def _products(bits: int) -> Callable[[Call], Thunk | None]:
     cut = _rounded(bits)
 
-    def change(call: Call) -> Any:
-        if call.name not in ("conv2d", "linear", "matmul"):
-            return call.plain()
-        operands = [cut(x) if isinstance(x, torch.Tensor) else x for x in call.args[:2]]
-        return call.function(*operands, *call.args[2:], **call.kwargs)
+    def change(call: Call) -> Thunk | None:
+        def product() -> Any:
+            operands = [cut(x) if isinstance(x, torch.Tensor) else x for x in call.args[:2]]
+            return call.function(*operands, *call.args[2:], **call.kwargs)
+
+        return product if len(call.args) >= 2 else None
 
     return change
 
 
-def _one_pass(call: Call) -> Any:
-    if call.name != "batch_norm" or not call.given["training"]:
-        return call.plain()
-    a, shape = call.given, (1, -1, 1, 1)
+def _one_pass(call: Call) -> Thunk | None:
+    """The norm with the variance as E[x^2] - E[x]^2, both as float32 sums."""
+    a = call.given
     x = a["input"]
-    mean, square = x.mean((0, 2, 3)), x.square().mean((0, 2, 3))
-    out = (x - mean.view(shape)) / (square - mean.square() + a["eps"]).sqrt().view(shape)
-    return out * a["weight"].view(shape) + a["bias"].view(shape)
+    if call.name == "batch_norm" and not a["training"]:
+        return None
+
+    def normalised() -> torch.Tensor:
+        if call.name == "layer_norm":
+            axes, y = tuple(range(-len(a["normalized_shape"]), 0)), x
+            shape = tuple(a["normalized_shape"])
+        else:
+            groups = {"group_norm": a.get("num_groups"), "instance_norm": x.shape[1]}
+            shape = (1, -1, *[1] * (x.ndim - 2))
+            if call.name == "batch_norm":
+                axes, y = tuple(i for i in range(x.ndim) if i != 1), x
+            else:
+                y = x.reshape(x.shape[0], groups[call.name], -1)
+                axes = (-1,)
+        mean = y.mean(axes, keepdim=True)
+        square = y.square().mean(axes, keepdim=True)
+        var = (square - mean.square()).clamp(min=0)
+        out = ((y - mean) / (var + a["eps"]).sqrt()).reshape(x.shape)
+        if a.get("weight") is not None:
+            out = out * a["weight"].reshape(shape)
+        return out if a.get("bias") is None else out + a["bias"].reshape(shape)
+
+    return normalised
 
 
-_ROUNDINGS: dict[str, Callable[[Call], Any]] = {
-    "products are computed in TF32, 10 bits of mantissa": _products(10),
-    "products are computed in bfloat16, 7 bits of mantissa": _products(7),
-    "the variance is computed in one pass, as E[x^2] - E[x]^2": _one_pass,
-}
+ROUNDINGS: tuple[tuple[str, tuple[str, ...], Callable[[Call], Thunk | None]], ...] = (
+    ("products are computed in TF32, 10 bits of mantissa", PRODUCTS, _products(10)),
+    ("products are computed in bfloat16, 7 bits of mantissa", PRODUCTS, _products(7)),
+    ("the variance is computed in one pass: JAX is the noisy side", NORMS, _one_pass),
+)

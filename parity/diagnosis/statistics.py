@@ -1,70 +1,169 @@
-"""Running statistics that depart."""
+"""Running statistics that depart: momentum and variance solved for, then the usual suspects."""
 
 import contextlib
-import copy
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
 
-from parity.diagnosis.common import SAME, causes, changed, different, events, owner_of, said
-from parity.diagnosis.suspects import Intercept, suspects
-from parity.ladder.result import Diagnosis
+from parity.diagnosis import conditioning
+from parity.diagnosis.common import Known, owner_of, said
+from parity.diagnosis.forward import NOT_LEGAL
+from parity.diagnosis.search import Budget, list_suspects
+from parity.diagnosis.sites import Change, Site, applied, observed
+from parity.diagnosis.suspects import Call, Thunk
+from parity.ladder.result import Diagnosis, Fault
 from parity.ladder.rungs import batch_stats
-from parity.ladder.tolerance import relative_error
-from parity.pairs.pair import Batch, Case, Tensors, precision
+from parity.ladder.tolerance import relative_error, scales_of
+from parity.pairs.case import Case, precision
+from parity.pairs.pair import Tensors
+
+SECONDS = 60.0
+BIASED = "the running variance is the biased one, not n / (n - 1) times it"
 
 
-def find(case: Case, state: Tensors, batch: Batch) -> Diagnosis | None:
+def find(known: Known) -> Diagnosis | None:
     """The running statistics' diagnosis; None where they agree."""
+    case, state, batch = known.case, known.state, known.batches[0]
     with precision(case.dtype):
         ours = batch_stats.ours(case)(state, batch)
-    theirs = batch_stats.theirs(case)(state, batch)
-    errors = {name: relative_error(ours[name], theirs[name]) for name in theirs if name in ours}
-    departing = [name for name, error in errors.items() if not error <= SAME]
+    with applied(known.changes):
+        theirs = batch_stats.theirs(case)(state, batch)
+    ours, theirs = batch_stats.matched(case, ours, theirs, [])
+    scales = scales_of(ours, theirs)
+    errors = {name: relative_error(ours[name], theirs[name], scales[name]) for name in theirs}
+    departing = conditioning.departing(known, "batch_stats", errors)
     if not departing:
         return None
     first = departing[0]
-    buffer = first.partition(" by batches")[0]
-    agreeing = [name for name in list(errors)[: list(errors).index(first)]]
-    before = agreeing[-1] if agreeing else None
-    cause = _statistics_cause(case, state, batch, ours, owner_of(buffer))
-    before_error = errors[before] if before else None
+    faults: list[Fault] = []
+    budget, made = Budget(SECONDS), []
+    for owner in dict.fromkeys(owner_of(_buffer(name)) for name in departing):
+        wanted = {n: v for n, v in ours.items() if owner_of(_buffer(n)) == owner}
+        for change in _explained(known, owner, wanted, made, budget):
+            fault = Fault(owner, change.text, errors[first], (owner,))
+            faults.append(fault)
+            known.add(fault, (change,))
+            made.append(change)
+    if not faults and all(batch_stats.AFTER_EVAL in name for name in departing):
+        owners = tuple(dict.fromkeys(owner_of(_buffer(name)) for name in departing))
+        faults = [Fault(owners[0], "the statistics are updated in eval mode", None, owners)]
+    before = list(errors)[list(errors).index(first) - 1] if list(errors).index(first) else None
     return said(
-        owner_of(buffer), errors[first], before, before_error, cause, what=f"{buffer}, that"
+        owner_of(_buffer(first)),
+        errors[first],
+        before,
+        errors[before] if before else None,
+        faults[0].cause if faults else None,
+        what=f"{_buffer(first)}, that",
+        faults=_merged(faults),
     )
 
 
-def _statistics_cause(
-    case: Case, state: Tensors, batch: Batch, ours: Tensors, owner: str
-) -> str | None:
-    """The change of the layer's call that gives JAX's statistics after all batches."""
+def _merged(faults: list[Fault]) -> list[Fault]:
+    places: dict[str | None, dict[str, None]] = {}
+    for fault in faults:
+        places.setdefault(fault.cause, {}).update(dict.fromkeys(fault.places))
+    return [Fault(next(iter(at)), cause, None, tuple(at)) for cause, at in places.items()]
+
+
+def _buffer(name: str) -> str:
+    return name.partition(" by batches")[0].removesuffix(f" {batch_stats.AFTER_EVAL}")
+
+
+def _explained(
+    known: Known, owner: str, wanted: Tensors, made: list[Change], budget: Budget
+) -> list[Change]:
+    """The changes of the layer's calls that give all of its statistics; [] if none do."""
+    case, state, batch = known.case, known.state, known.batches[0]
+    calls: list[tuple[Site, Call]] = []
+    sequence = batch_stats.sequences(case, state, batch)[0][1]
     module = case.torch_model(state)
-    size, views = batch_stats.sequences(case, state, batch)[0]
-    xs = [case.torch_batch(Batch(view, batch.labels))[0] for view in views]
-    indices: list[int] = []
-    counter = Intercept()
 
-    def on_event(name: str, _: torch.Tensor) -> None:
-        if name == owner:
-            indices.append(counter.count - 1)
+    def listen(site: Site, call: Call) -> None:
+        if site.module == owner and call.name == "batch_norm":
+            calls.append((site, call._replace(args=tuple(_copied(a) for a in call.args))))
 
-    with torch.no_grad(), events(copied := copy.deepcopy(module), on_event), counter:
-        copied(xs[0])
-    for index in indices:
-        for cause in causes(module, xs[0], index, suspects):
-            copied = copy.deepcopy(module)
-            with contextlib.suppress(RuntimeError, ValueError, TypeError), torch.no_grad():
-                for x in xs:
-                    with Intercept(index, changed(suspects, cause)):
-                        copied(x)
-                found = dict(copied.get_submodule(owner).named_buffers())
-                wanted = {
-                    name: ours[key]
-                    for name in found
-                    if (key := f"{owner}.{name} by batches of {size}") in ours
-                }
-                floats = [name for name in wanted if found[name].is_floating_point()]
-                if floats and all(
-                    not different(wanted[name], found[name].cpu().numpy()) for name in floats
-                ):
-                    return cause.text
-    return None
+    with observed(listen):
+        batch_stats.advance(case, module, sequence[0])
+    tries: list[tuple[Change, ...]] = []
+    for site, call in calls:
+        at = frozenset({site})
+        tries += [tuple(c._replace(sites=at) for c in _same_kind(made))]
+        tries += [tuple(found) for found in _solved(case, state, sequence[0], owner, call, at)]
+
+    def run() -> None:
+        batch_stats.advance(case, case.torch_model(state), sequence[0])
+
+    single = list_suspects(run, [site for site, _ in calls])
+    tries += [(change,) for change in single]
+    for changes in tries:
+        if changes and budget.left and _fits(known, wanted, changes):
+            return list(changes)
+    return []
+
+
+def _same_kind(made: list[Change]) -> Iterator[Change]:
+    seen: dict[str, Change] = {change.text: change for change in made}
+    yield from seen.values()
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
+def _fits(known: Known, wanted: Tensors, changes: tuple[Change, ...]) -> bool:
+    with contextlib.suppress(*NOT_LEGAL), applied((*known.changes, *changes)):
+        theirs = batch_stats.theirs(known.case)(known.state, known.batches[0])
+        floats = [name for name in wanted if "num_batches" not in name]
+        return all(
+            name in theirs and relative_error(wanted[name], theirs[name]) <= known.same
+            for name in floats
+        )
+    return False
+
+
+def _solved(
+    case: Case, state: Tensors, inputs: Any, owner: str, call: Call, at: frozenset[Site]
+) -> Iterator[list[Change]]:
+    """Momentum and the variance's factor that JAX's statistics after one batch say."""
+    leaf_map = case.pair.leaf_map
+    with precision(case.dtype):
+        updated = case.apply(case.variables(state), inputs, train=True)[1]
+        found = leaf_map.to_torch(leaf_map.split(updated)[1], False)
+    new_mean, new_var = found.get(f"{owner}.running_mean"), found.get(f"{owner}.running_var")
+    given = call.given
+    if new_mean is None or new_var is None or given["running_mean"] is None:
+        return
+    x = given["input"].double()
+    axes = tuple(i for i in range(x.ndim) if i != 1)
+    mean, var = x.mean(axes).numpy(), x.var(axes).numpy()
+    count = x.numel() // x.shape[1]
+    old_mean, old_var = (state[f"{owner}.running_{s}"].astype(np.float64) for s in ("mean", "var"))
+    momentum = _coefficient(new_mean - old_mean, mean - old_mean)
+    if momentum is None or given["momentum"] is None:
+        return
+    changes: list[Change] = []
+    if abs(momentum - given["momentum"]) > 1e-6:
+        value = float(f"{momentum:.6g}")
+        text = f"PyTorch's momentum would be {value:g} and not {given['momentum']:g}"
+        changes.append(Change(text, "batch_norm", at, make=lambda c: _momentum(c, value)))
+    factor = _coefficient(new_var - (1 - momentum) * old_var, momentum * var)
+    if factor is not None and abs(factor - (count - 1) / count) < 1e-6 and count > 1:
+        changes.append(Change(BIASED, "batch_norm", at))
+    if changes:
+        yield changes
+
+
+def _momentum(call: Call, value: float) -> Thunk | None:
+    return call.with_(momentum=value) if call.given["training"] else None
+
+
+def _coefficient(left: np.ndarray, right: np.ndarray) -> float | None:
+    """The number that times `right` is `left`, if there is one."""
+    power = float((right * right).sum())
+    if not power:
+        return None
+    value = float((left * right).sum()) / power
+    return value if relative_error(left, value * right) < 1e-5 else None

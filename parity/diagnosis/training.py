@@ -1,58 +1,107 @@
 """A training loop that departs where all of its parts agree."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from parity.diagnosis.common import said
-from parity.ladder.result import Diagnosis
-from parity.ladder.rungs import trajectory
+from parity.diagnosis.common import Known, said
+from parity.diagnosis.sites import applied
+from parity.ladder.result import Diagnosis, Fault
+from parity.ladder.rungs import runs
 from parity.ladder.tolerance import relative_error
-from parity.pairs.pair import Batch, Case, Tensors, precision
+from parity.pairs.case import Case, precision
+from parity.pairs.leafmap import COPY
+from parity.pairs.pair import Batch, Tensors, to_numpy
+from parity.pairs.trees import leaves, map_arrays, rows, take
+
+LOOKED = 4
+"""Steps that are looked at, or two turns of the batches where that is more."""
 
 SAME = 1e-7
 """More than for outputs: Adam's first step amplifies rounding."""
 
 
-def find(case: Case, state: Tensors, batches: Sequence[Batch], steps: int = 4) -> Diagnosis:
+def find(known: Known, steps: int = LOOKED) -> Diagnosis:
     """All parts agree, and training does not: what the loop does with them."""
+    case, state, batches = known.case, known.state, known.batches
     with precision(case.dtype):
         stepper = case.stepper()
-    ours, theirs = trajectory.jax_run(case, state, stepper), trajectory.torch_run(case, state)
-    looks = []
+    ours, theirs = runs.jax_run(case, state, stepper), runs.torch_run(case, state)
+    steps = max(steps, min(2 * len(batches) + 1, 20))
+    looks: list[Tensors] = []
     first, error, worst = None, 0.0, None
-    for step in range(steps):
-        batch = batches[step % len(batches)]
-        ours.step(batch)
-        theirs.step(batch)
-        looks.append(ours.look())
-        reference = theirs.look()
-        errors = {name: relative_error(looks[-1][name], reference[name]) for name in looks[-1]}
-        if first is None and max(errors.values()) > SAME:
-            first, worst = step + 1, max(errors, key=errors.__getitem__)
-            error = errors[worst]
-    if first is None:
-        return said(None)
-    cause = None
-    for name, variant in _loops(case, state):
-        with contextlib.suppress(RuntimeError, ValueError):
-            for step in range(steps):
-                variant.step(batches[step % len(batches)])
-                look = variant.look()
-                if any(not relative_error(look[k], looks[step][k]) <= SAME for k in looks[step]):
-                    break
-            else:
-                cause = name
-                break
+    with applied(known.changes):
+        for step in range(steps):
+            batch = batches[step % len(batches)]
+            ours.step(batch)
+            theirs.step(batch)
+            looks.append(ours.look())
+            reference = theirs.look()
+            errors = {
+                name: relative_error(value, reference[base])
+                for name, value in looks[-1].items()
+                if (base := name.partition(COPY)[0]) in reference
+            }
+            if first is None and max(errors.values(), default=0.0) > SAME:
+                first, worst = step + 1, max(errors, key=errors.__getitem__)
+                error = errors[worst]
+        if first is None:
+            return known.follows() or said(None)
+        cause = _cause(known, looks, steps) or _depends_on_order(known, stepper, first)
+    fault = Fault("the training step", cause, error, ("the training step",))
+    known.add(fault)
     return said(
         "the training step", error, cause=cause, what=f"{worst} after step {first}, by that"
     )
 
 
-def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, trajectory.Run]]:
+def _cause(known: Known, looks: list[Tensors], steps: int) -> str | None:
+    """The loop with one thing wrong that gives JAX's weights after every step."""
+    batches = known.batches
+    for name, variant in _loops(known.case, known.state):
+        with contextlib.suppress(RuntimeError, ValueError, IndexError, TypeError):
+            for step in range(steps):
+                variant.step(batches[step % len(batches)])
+                look = variant.look()
+                if any(
+                    not relative_error(look[k.partition(COPY)[0]], looks[step][k]) <= SAME
+                    for k in looks[step]
+                    if k.partition(COPY)[0] in look
+                ):
+                    break
+            else:
+                return name
+    return None
+
+
+def _depends_on_order(known: Known, stepper: Any, first: int) -> str | None:
+    """Whether JAX's step departs from itself with the examples of one batch in another order."""
+    case, state, batches = known.case, known.state, known.batches
+    if not runs.same_in_any_order(case, state, batches[0]):
+        return None
+    plain, turned = runs.jax_run(case, state, stepper), runs.jax_run(case, state, stepper)
+    for step in range(first):
+        batch = batches[step % len(batches)]
+        plain.step(batch)
+        turned.step(runs.reordered(batch, (step,)) if step == first - 1 else batch)
+    a, b = plain.look(), turned.look()
+    if max((relative_error(a[name], b[name]) for name in a), default=0.0) <= SAME:
+        return None
+    return f"step {first} depends on the order of the examples in its batch, in JAX alone"
+
+
+def _taken(batch: Batch, index: Any) -> Batch:
+    return Batch(take(batch.inputs, index), take(batch.labels, index))
+
+
+def _rolled(batch: Batch, shift: int) -> Batch:
+    return Batch(batch.inputs, map_arrays(lambda leaf: np.roll(leaf, shift, 0), batch.labels))
+
+
+def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, runs.Run]]:
     """Training loops with one thing wrong each."""
 
     def run(
@@ -67,21 +116,22 @@ def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, trajectory.Run]]:
         shifted: bool = False,
         change: Callable[[Batch], Batch] = lambda batch: batch,
         clip: float | None = None,
-    ) -> trajectory.Run:
+    ) -> runs.Run:
         module = case.torch_model(state)
-        held = [case.pair.optimizer.torch(module.parameters())]
+        trained = [p for p in module.parameters() if p.requires_grad]
+        held = [case.pair.optimizer.torch(trained)]
 
         def step(batch: Batch) -> float:
             if remake:
-                held[0] = case.pair.optimizer.torch(module.parameters())
-            module.train(train)
+                held[0] = case.pair.optimizer.torch(trained)
+            module.train(train and case.pair.trains)
             prepare(module, held[0])
             x, y = case.torch_batch(change(batch))
             if zero:
                 held[0].zero_grad()
-            outputs = module(x)
-            y = (y + 1) % outputs.shape[1] if shifted else y
-            value = scale(batch) * case.pair.loss.torch(outputs, y)
+            outputs = case.torch_call(module, x)
+            y = (y + 1) % next(iter(leaves(outputs).values())).shape[1] if shifted else y
+            value = scale(batch) * case.torch_loss(outputs, y)
             value.backward()
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
@@ -91,9 +141,9 @@ def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, trajectory.Run]]:
             return value.item()
 
         def look() -> Tensors:
-            return {name: value.cpu().numpy().copy() for name, value in module.state_dict().items()}
+            return {name: to_numpy(value) for name, value in module.state_dict().items()}
 
-        return trajectory.Run(step, look, lambda batch: np.empty(0))
+        return runs.Run(step, look, lambda batch: {})
 
     def restored(names: Callable[[str], bool]):
         kept: dict[str, torch.Tensor] = {}
@@ -120,7 +170,7 @@ def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, trajectory.Run]]:
     yield "each step is taken twice", run(twice=True)
     yield (
         "the loss is summed over the batch and not averaged",
-        run(scale=lambda batch: float(len(batch.labels))),
+        run(scale=lambda batch: float(rows(batch.inputs))),
     )
     yield (
         "biases are not trained",
@@ -128,12 +178,12 @@ def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, trajectory.Run]]:
     )
     yield (
         "the last example of each batch is left out",
-        run(change=lambda b: Batch(b.images[:-1], b.labels[:-1])),
+        run(change=lambda b: _taken(b, slice(None, -1))),
     )
     for shift in (1, -1):
         yield (
             "the labels belong to other examples",
-            run(change=lambda b, s=shift: Batch(b.images, np.roll(b.labels, s, 0))),
+            run(change=lambda b, s=shift: _rolled(b, s)),
         )
     yield "the labels are shifted by one class", run(shifted=True)
     for norm in (1.0, 0.5, 5.0, 0.1):

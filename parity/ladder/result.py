@@ -33,12 +33,25 @@ class StepError(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Fault:
+    """One departure: the module of PyTorch's, and what makes the two agree if it is tried there.
+
+    `places` has every module that the same cause departs in; `error` is relative, of the first.
+    """
+
+    module: str
+    cause: str | None
+    error: float | None = None
+    places: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Diagnosis:
     """Where two implementations part and why.
 
     `module` is the first, in execution order, that departs, with its relative error; `before` the
     one completed just before it. `cause` is the suspect that, tried on the PyTorch side, makes the
-    two agree; None if none does.
+    two agree; None if none does. `faults` has every departure that was found, the first included.
     """
 
     module: str | None
@@ -47,19 +60,29 @@ class Diagnosis:
     before_error: float | None
     cause: str | None
     text: str
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A number beside its tolerance, both in `unit`; `detail` says in a line what it is of."""
+    """A number beside its tolerance, both in `unit`; `detail` says in a line what it is of.
 
-    passed: bool
+    `passed` is None where there was nothing to compare. `remarks` say what was left out.
+    """
+
+    passed: bool | None
     measured: float
     tolerance: float
     unit: str
     detail: str
     modules: tuple[ModuleError, ...] = ()
     steps: tuple[StepError, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def nothing(unit: str, detail: str, remarks: tuple[str, ...] = ()) -> Comparison:
+    """There was nothing to compare, and why."""
+    return Comparison(None, 0.0, 0.0, unit, detail, remarks=remarks)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

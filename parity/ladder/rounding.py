@@ -28,13 +28,13 @@ def moved_arrays(
     }
 
 
-def moved_tree(variables: Any, seed: int) -> Any:
+def moved_tree(variables: Any, seed: int, eps: float | None = None) -> Any:
     """A tree of JAX arrays with every float `moved`; integers stay."""
     rng = np.random.default_rng(seed)
 
     def move(leaf: Any) -> Any:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
-        return jnp.asarray(moved(np.asarray(leaf), rng))
+        return jnp.asarray(moved(np.asarray(leaf), rng, eps))
 
     return jax.tree.map(move, variables)

@@ -19,12 +19,13 @@ the examples in another order, and it may be `NOISE_MULTIPLE` times what either 
 itself.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from parity.ladder.result import Comparison
+from parity.ladder.result import Comparison, nothing
 
 FLOAT64_TOLERANCE = 1e-12
 """Relative to a tensor's largest value."""
@@ -41,6 +42,11 @@ EPS = {"float32": FLOAT32_EPS, "bfloat16": 2.0**-7}
 """The least noise that is credited to a framework: a tensor of few values may round to exactly
 the right ones by luck."""
 
+ZERO = 1e-7
+"""Of a layer's largest gradient: below it a tensor's own is zero by mathematics."""
+
+NOTHING = "neither side has such a tensor"
+
 Tensors = Mapping[str, np.ndarray]
 
 
@@ -48,7 +54,11 @@ FLOAT64_OF_FLOAT32 = float(np.finfo(np.float64).eps) / FLOAT32_EPS
 
 
 def compare_float64(
-    ours: Tensors, theirs: Tensors, noise: Mapping[str, float] | None = None
+    ours: Tensors,
+    theirs: Tensors,
+    noise: Mapping[str, float] | None = None,
+    scales: Mapping[str, float] | None = None,
+    multiple: float = NOISE_MULTIPLE,
 ) -> Comparison:
     """Passes when every tensor agrees to its tolerance: `float64_tolerance` of its noise.
 
@@ -56,14 +66,17 @@ def compare_float64(
         ours: results of JAX.
         theirs: results of PyTorch under the same names.
         noise: by name, the quieter framework's relative noise in float32; by default none.
+        scales: what each error is relative to, by default the tensor's largest value.
+        multiple: of the noise, that a tensor may depart by.
     """
     _same_names(ours, theirs)
-    errors = {name: relative_error(ours[name], theirs[name]) for name in theirs}
+    scales = scales or {}
+    errors = {n: relative_error(ours[n], theirs[n], scales.get(n)) for n in theirs}
     if not errors:
-        return Comparison(
-            True, 0.0, FLOAT64_TOLERANCE, "relative error", "neither side has such a tensor"
-        )
-    tolerances = {name: float64_tolerance((noise or {}).get(name, 0.0)) for name in errors}
+        return nothing("relative error", NOTHING)
+    tolerances = {
+        name: float64_tolerance((noise or {}).get(name, 0.0), multiple) for name in errors
+    }
     worst = max(errors, key=lambda name: errors[name] / tolerances[name])
     return Comparison(
         errors[worst] <= tolerances[worst],
@@ -74,10 +87,47 @@ def compare_float64(
     )
 
 
-def float64_tolerance(noise: float) -> float:
+def float64_tolerance(noise: float, multiple: float = NOISE_MULTIPLE) -> float:
     """1e-12, or what a tensor's float32 noise lets expect of float64 where that is more."""
-    expected = NOISE_MULTIPLE * FLOAT64_OF_FLOAT32 * noise
+    expected = multiple * FLOAT64_OF_FLOAT32 * noise
     return max(FLOAT64_TOLERANCE, expected if expected < np.inf else 0.0)
+
+
+def noise_multiple(terms: int) -> float:
+    """How much noisier one of two honest implementations may be, whose sums have up to `terms`.
+
+    One may add up in pairs or in double precision, which rounds by about one unit, the other value
+    after value, which rounds by a walk of `terms` random steps of half a unit: sqrt(terms) / 2,
+    twice that for two of them, and again for chance.
+    """
+    return max(NOISE_MULTIPLE, 2 * math.sqrt(terms))
+
+
+def scales_of(ours: Tensors, theirs: Tensors) -> dict[str, float]:
+    """What the errors of gradients and statistics are relative to: their largest value.
+
+    Where that is `ZERO` of the largest of its layer in both frameworks, the tensor is zero by
+    mathematics (the gradient by a bias before BatchNorm, by a key's bias), and what is left of it
+    is the rounding of the layer's others: then it is the layer's scale.
+    """
+    largest = {name: _largest(theirs[name]) for name in theirs}
+    layers: dict[str, float] = {}
+    for name, value in largest.items():
+        layer = name.rpartition(".")[0]
+        layers[layer] = max(layers.get(layer, 0.0), value)
+    overall = max(layers.values(), default=0.0)
+    found = {}
+    for name, value in largest.items():
+        layer = layers[name.rpartition(".")[0]] or overall
+        zero = max(value, _largest(ours[name])) <= ZERO * layer
+        found[name] = layer if zero else value
+    return found
+
+
+def _largest(value: np.ndarray) -> float:
+    value = np.abs(np.asarray(value, np.float64))
+    finite = value[np.isfinite(value)]
+    return float(finite.max()) if finite.size else 0.0
 
 
 class Rounded(NamedTuple):
@@ -95,32 +145,41 @@ class Rounded(NamedTuple):
     def multiple(self) -> float:
         """The difference in units of the quieter framework's noise.
 
-        Infinite where it is also too large for the noisier one's.
+        Infinite where it is also too large for the noisier one's. Where PyTorch, the reference, is
+        the noisier one, it is in units of its noise: that is no fault of the port's.
         """
         noises = [max(noise, self.least) for noise in (self.our_noise, self.their_noise)]
         if not self.difference <= DIFFERENCE_MULTIPLE * max(noises):
             return float("inf")
-        return self.difference / min(noises)
+        return self.difference / (noises[1] if noises[1] >= noises[0] else min(noises))
 
 
 def measure_rounded(
-    ours: Tensors, theirs: Tensors, our_oracle: Tensors, their_oracle: Tensors, dtype: str
+    ours: Tensors,
+    theirs: Tensors,
+    our_oracle: Tensors,
+    their_oracle: Tensors,
+    dtype: str,
+    scales: Mapping[str, float] | None = None,
 ) -> dict[str, Rounded]:
     """Each tensor's figures on one batch in `dtype`; the oracles are the two float64 runs."""
     _same_names(ours, theirs)
+    scales = scales or {}
     return {
         name: Rounded(
-            relative_error(ours[name], theirs[name]),
-            relative_error(ours[name], our_oracle[name]),
-            relative_error(theirs[name], their_oracle[name]),
+            relative_error(ours[name], theirs[name], scales.get(name)),
+            relative_error(ours[name], our_oracle[name], scales.get(name)),
+            relative_error(theirs[name], their_oracle[name], scales.get(name)),
             EPS[dtype],
         )
         for name in theirs
     }
 
 
-def compare_rounded(batches: Sequence[Mapping[str, Rounded]], dtype: str) -> Comparison:
-    """Passes when every tensor has a batch on which it is within `NOISE_MULTIPLE`.
+def compare_rounded(
+    batches: Sequence[Mapping[str, Rounded]], dtype: str, multiple: float = NOISE_MULTIPLE
+) -> Comparison:
+    """Passes when every tensor has a batch on which it is within `multiple`.
 
     Where an activation is so near to zero, or to another one in its pooling window, that rounding
     decides on which side it falls, the gradient jumps: that happens on one batch in four here. A
@@ -129,7 +188,7 @@ def compare_rounded(batches: Sequence[Mapping[str, Rounded]], dtype: str) -> Com
     least = {name: min((b[name] for b in batches), key=lambda f: f.multiple) for name in batches[0]}
     unit = f"x the quieter framework's {dtype} noise"
     if not least:
-        return Comparison(True, 0.0, NOISE_MULTIPLE, unit, "neither side has such a tensor")
+        return nothing(unit, NOTHING)
     worst = max(least, key=lambda name: least[name].multiple)
     found = least[worst]
     detail = (
@@ -138,27 +197,27 @@ def compare_rounded(batches: Sequence[Mapping[str, Rounded]], dtype: str) -> Com
     )
     if len(batches) > 1:
         detail += f"; least of {len(batches)} batches"
-    return Comparison(
-        found.multiple <= NOISE_MULTIPLE, found.multiple, NOISE_MULTIPLE, unit, detail
-    )
+    return Comparison(found.multiple <= multiple, found.multiple, multiple, unit, detail)
 
 
-def relative_error(
-    value: np.ndarray, reference: np.ndarray, sensitivity: np.ndarray | float = 0.0
-) -> float:
-    """The largest of |value - reference| / (max |reference| + sensitivity).
+def relative_error(value: np.ndarray, reference: np.ndarray, scale: float | None = None) -> float:
+    """The largest of |value - reference| / scale, by default the largest |reference|.
 
-    Infinite where shapes differ or a value is not finite.
+    Infinite where shapes differ or a value is not finite, but for infinities that both have, as a
+    mask has.
     """
     value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
     if value.shape != reference.shape:
         return float("inf")
     if value.size == 0:
         return 0.0
-    if not (np.isfinite(value).all() and np.isfinite(reference).all()):
-        return float("inf")
-    scale = np.abs(reference).max() + np.asarray(sensitivity) + np.finfo(np.float64).tiny
-    return float((np.abs(value - reference) / scale).max())
+    finite = np.isfinite(value) & np.isfinite(reference)
+    if not finite.all():
+        if not (value == reference)[~finite].all() or not finite.any():
+            return float("inf")
+        value, reference = value[finite], reference[finite]
+    largest = np.abs(reference).max() if not scale else scale
+    return float((np.abs(value - reference) / (largest + np.finfo(np.float64).tiny)).max())
 
 
 def _same_names(ours: Tensors, theirs: Tensors) -> None:

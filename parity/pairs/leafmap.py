@@ -1,36 +1,47 @@
 """Where each number of a state_dict goes in the variables of a JAX model.
 
-Found by sending numbered entries through the pair's own `to_flax`: whatever that transposes,
-reshapes, splits or joins, gradients and updated variables find the way back.
+Found by sending numbered entries through the pair's own `to_flax` (`probing`): whatever that
+transposes, reshapes, splits, joins, scales or shifts, gradients and updated variables find the way
+back.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from jax_impl.errors import InputError
+from parity.pairs.probing import Found, probe
 
-_BASE = 1 << 22
-"""Numbers are sent as two digits of this base, which float32 holds exactly."""
+COPY = "#"
+"""A weight that the variables hold again is NAME#2, NAME#3, ..."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LeafMap:
-    """Which numbers of a state_dict each leaf of the variables holds.
+    """What each leaf of the variables holds of the state_dict, and whether it is trained.
 
-    For each leaf, in order: int64 indices into the concatenated state_dict, or None where it holds
-    none; and whether they are parameters.
+    Args:
+        shapes: of the entries, by name.
+        offsets: of the entries in the concatenated state_dict.
+        leaves: what is in each leaf, in order.
+        names: of the leaves, as JAX prints their paths.
+        trainable: of each leaf.
+        structure: of the variables.
+        parameters: names of the entries that are trained.
     """
 
     shapes: dict[str, tuple[int, ...]]
     offsets: dict[str, int]
-    indices: list[np.ndarray | None]
-    trainable: list[bool]
+    leaves: tuple[Found, ...]
+    names: tuple[str, ...]
+    trainable: tuple[bool, ...]
     structure: Any
+    parameters: frozenset[str]
 
     def split(self, variables: Any) -> tuple[list[Any], list[Any]]:
         """(trainable leaves, other leaves)."""
@@ -51,89 +62,194 @@ class LeafMap:
             leaves: of the variables, in order, those that `which` says.
             which: all of them (None), the trainable (True) or the other ones (False).
         """
+
+        def values(found: Found, array: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+            if len(found.terms) == 1:
+                term = found.terms[0]
+                with np.errstate(over="ignore"):
+                    yield term.indices, (array - found.constant) / term.factor
+
+        return self._scattered(leaves, which, values)
+
+    def gradients_to_torch(self, leaves: list[Any]) -> dict[str, np.ndarray]:
+        """Gradients by the trainable leaves as gradients by the entries, by the chain rule."""
+
+        def values(found: Found, array: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+            for term in found.terms:
+                yield term.indices, array * term.factor
+
+        return self._scattered(leaves, True, values)
+
+    def gradients_to_jax(self, gradients: Mapping[str, np.ndarray], dtype: Any) -> list[Any]:
+        """Gradients by the entries as gradients by the trainable leaves; zeros where unknown."""
+        flat = np.concatenate(
+            [
+                np.asarray(gradients.get(name, np.zeros(shape)), np.float64).ravel()
+                for name, shape in self.shapes.items()
+            ]
+        )
+        made = []
+        for found, yes in zip(self.leaves, self.trainable, strict=True):
+            if not yes:
+                continue
+            value = np.zeros(found.shape)
+            if len(found.terms) == 1:
+                value = flat[found.terms[0].indices] / found.terms[0].factor
+            made.append(jax.numpy.asarray(value, dtype))
+        return made
+
+    @property
+    def uncompared(self) -> tuple[str, ...]:
+        """Leaves whose numbers the converter makes of several or changes, and dropped entries."""
+        made = [
+            f"{name}: the converter {found.problem}"
+            for name, found in zip(self.names, self.leaves, strict=True)
+            if found.problem
+        ]
+        held = np.zeros(sum(map(math.prod, self.shapes.values())), bool)
+        for found in self.leaves:
+            for term in found.terms:
+                held[term.indices.ravel()] = True
+        lost = [
+            name
+            for name in self.shapes
+            if name in self.parameters
+            and not held[self.offsets[name] :][: math.prod(self.shapes[name])].all()
+        ]
+        if made and lost:
+            made.append(f"not compared but in the outputs and the loss: {', '.join(lost)}")
+        elif lost:
+            made.append(f"in no leaf of the variables, and not compared: {', '.join(lost)}")
+        return tuple(made)
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """By entry the largest number that the converter adds to it, in the entry's units."""
+        added: dict[str, float] = {}
+        for found in self.leaves:
+            if len(found.terms) == 1 and found.constant.any():
+                value = float(np.abs(found.constant / found.terms[0].factor).max())
+                added |= {name: max(value, added.get(name, 0.0)) for name in self._owners(found)}
+        return added
+
+    @property
+    def trains_otherwise(self) -> str | None:
+        """Why training cannot be compared number by number, if it cannot."""
+        for name, found, yes in zip(self.names, self.leaves, self.trainable, strict=True):
+            if yes and found.problem:
+                return f"the converter {found.problem} for {name}, which is trained as it is in JAX"
+            if yes and len(found.terms) > 1:
+                return f"{name} is the sum of two parameters of PyTorch's, which trains both"
+            if yes and found.terms and (np.abs(found.terms[0].factor) != 1).any():
+                return f"{name} is a multiple of PyTorch's parameter: an equal step is another one"
+        return None
+
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """Parameters that more than one trainable leaf holds: PyTorch ties them."""
+        seen: dict[str, None] = {}
+        doubled: dict[str, None] = {}
+        for found, yes in zip(self.leaves, self.trainable, strict=True):
+            for name in dict.fromkeys(self._owners(found)) if yes else ():
+                (doubled if name in seen and self._overlaps(name) else seen)[name] = None
+        return tuple(doubled)
+
+    def _overlaps(self, name: str) -> bool:
+        count = np.zeros(math.prod(self.shapes[name]), int)
+        start = self.offsets[name]
+        for found, yes in zip(self.leaves, self.trainable, strict=True):
+            for term in found.terms if yes else ():
+                inside = term.indices[(term.indices >= start) & (term.indices < start + len(count))]
+                count[inside - start] += 1
+        return bool((count > 1).any())
+
+    def _owners(self, found: Found) -> Iterable[str]:
+        names, starts = list(self.offsets), list(self.offsets.values())
+        for term in found.terms:
+            if term.indices.size:
+                place = np.searchsorted(starts, term.indices.ravel()[0], side="right") - 1
+                yield names[int(place)]
+
+    def _scattered(
+        self,
+        leaves: list[Any],
+        which: bool | None,
+        values: Callable[[Found, np.ndarray], Iterable[tuple[np.ndarray, np.ndarray]]],
+    ) -> dict[str, np.ndarray]:
+        """Entries that are found whole; the second holder of a number goes to NAME#2, and so on."""
         chosen = [
-            index
-            for index, yes in zip(self.indices, self.trainable, strict=True)
+            found
+            for found, yes in zip(self.leaves, self.trainable, strict=True)
             if which is None or yes is which
         ]
-        arrays = [np.asarray(leaf) for leaf in leaves]
-        total = sum(map(_size, self.shapes.values()))
-        flat = np.full(total, np.nan, np.float64)
-        found = np.zeros(total, bool)
-        for index, array in zip(chosen, arrays, strict=True):
-            if index is not None:
-                if index.shape != array.shape:
-                    raise InputError(
-                        f"the JAX model returned variables of shape {array.shape} in the place of "
-                        f"{index.shape}"
-                    )
-                flat[index.ravel()] = array.ravel().astype(np.float64)
-                found[index.ravel()] = True
-        entries = {}
+        total = sum(map(math.prod, self.shapes.values()))
+        layers: list[tuple[np.ndarray, np.ndarray]] = []
+        for found, leaf in zip(chosen, leaves, strict=True):
+            if not found.terms:
+                continue
+            array = np.asarray(leaf)
+            if found.shape != array.shape:
+                raise InputError(
+                    f"the JAX model returned variables of shape {array.shape} in the place of "
+                    f"{found.shape}"
+                )
+            for indices, numbers in values(found, array.astype(np.float64)):
+                depth = 0
+                while True:
+                    if depth == len(layers):
+                        layers.append((np.full(total, np.nan), np.zeros(total, bool)))
+                    flat, held = layers[depth]
+                    if not held[indices.ravel()].any():
+                        break
+                    depth += 1
+                flat[indices.ravel()] = np.broadcast_to(numbers, indices.shape).ravel()
+                held[indices.ravel()] = True
+        entries: dict[str, np.ndarray] = {}
         for name, shape in self.shapes.items():
-            part = slice(self.offsets[name], self.offsets[name] + _size(shape))
-            if found[part].all():
-                entries[name] = flat[part].reshape(shape)
+            part = slice(self.offsets[name], self.offsets[name] + math.prod(shape))
+            for depth, (flat, held) in enumerate(layers):
+                if held[part].all():
+                    suffix = f"{COPY}{depth + 1}" if depth else ""
+                    entries[name + suffix] = flat[part].reshape(shape)
         return entries
 
 
-def leaf_map(to_flax: Any, state: Mapping[str, np.ndarray], parameters: set[str]) -> LeafMap:
+def leaf_map(
+    to_flax: Callable[[dict[str, np.ndarray]], Any],
+    state: Mapping[str, np.ndarray],
+    parameters: Iterable[str],
+    aliases: Mapping[str, str] | None = None,
+) -> LeafMap:
     """The map of the converter `to_flax` for state_dicts like `state`.
 
     Args:
         to_flax: a state_dict of NumPy arrays -> the variables.
-        state: names, shapes and dtypes of the state_dicts.
-        parameters: the names that are trained; the others are statistics.
-
-    Raises:
-        InputError: the converter changes values, or mixes parameters and statistics in one leaf.
+        state: names, shapes and dtypes of the state_dicts, with an example of their values.
+        parameters: the names that are trained; the others are statistics or frozen.
+        aliases: the names of tied entries, each to the one that `parameters` has.
     """
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
-    sizes = [_size(shape) for shape in shapes.values()]
+    aliases = dict(aliases or {})
+    own = {name: value for name, value in state.items() if name not in aliases}
+    shapes = {name: tuple(value.shape) for name, value in own.items()}
+    sizes = [math.prod(shape) for shape in shapes.values()]
     offsets = dict(zip(shapes, itertools.accumulate([0, *sizes[:-1]]), strict=True))
 
-    def send(digit: Any) -> list[np.ndarray]:
-        numbers = {
-            name: digit(np.arange(1, size + 1, dtype=np.int64) + offsets[name])
-            .reshape(shapes[name])
-            .astype(state[name].dtype)
-            for name, size in zip(shapes, sizes, strict=True)
-        }
-        return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(to_flax(numbers))]
+    def convert(entries: dict[str, np.ndarray]) -> list[Any]:
+        tied = {name: entries[first] for name, first in aliases.items()}
+        return jax.tree.leaves(to_flax({name: {**entries, **tied}[name] for name in state}))
 
-    low = send(lambda n: n % _BASE)
-    high = send(lambda n: n // _BASE) if sum(sizes) >= _BASE else [np.zeros_like(x) for x in low]
-    is_parameter = np.zeros(sum(sizes) + 1, bool)
-    for name in parameters & set(shapes):
-        start = offsets[name] + 1
-        is_parameter[start : start + _size(shapes[name])] = True
-    indices, trainable = [], []
-    for number, (first, second) in enumerate(zip(low, high, strict=True)):
-        numbers = first + _BASE * second
-        whole = numbers.astype(np.int64)
-        if (
-            (whole != numbers).any()
-            or whole.max(initial=0) > sum(sizes)
-            or whole.min(initial=0) < 0
-        ):
-            raise InputError(
-                f"to_flax changes values of leaf {number} of the variables: it may only move them"
-            )
-        if whole.size and (whole == 0).all():
-            indices.append(None)  # a constant of the converter's own
-            trainable.append(False)
-            continue
-        kinds = is_parameter[whole]
-        if (whole == 0).any() or kinds.any() != kinds.all():
-            raise InputError(
-                f"to_flax mixes parameters with statistics or constants in leaf {number} of the "
-                "variables"
-            )
-        indices.append(whole - 1)
-        trainable.append(bool(kinds.all()) and kinds.size > 0)
-    structure = jax.tree.structure(to_flax(dict(state)))
-    return LeafMap(shapes, offsets, indices, trainable, structure)
+    trained = frozenset(parameters)
+    leaves, depends = probe(convert, own, offsets, trained)
+    variables = to_flax(dict(state))
+    paths = jax.tree_util.tree_flatten_with_path(variables)[0]
+    names = tuple(jax.tree_util.keystr(path) or "the variables" for path, _ in paths)
+    trainable = tuple(_is_trained(f, d, n) for f, d, n in zip(leaves, depends, names, strict=True))
+    structure = jax.tree.structure(variables)
+    return LeafMap(shapes, offsets, tuple(leaves), names, trainable, structure, trained)
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
+def _is_trained(found: Found, depends: Sequence[bool], name: str) -> bool:
+    on_parameters, on_others = depends
+    if on_parameters and on_others and not found.problem:
+        raise InputError(f"to_flax mixes parameters with statistics in {name} of the variables")
+    return on_parameters

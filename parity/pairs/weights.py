@@ -122,6 +122,7 @@ def to_arrays(variables: Variables, model: Model) -> dict[str, np.ndarray]:
     Gradients have the paths of the parameters and convert alike.
     """
     state = {}
+    _check_paths(variables, model)
     for path, leaf in _leaves(variables):
         name, rule, layer = _rule(path, model)
         state[name] = np.array(rule.to_torch(np.asarray(leaf), layer), order="C")
@@ -131,6 +132,20 @@ def to_arrays(variables: Variables, model: Model) -> dict[str, np.ndarray]:
 def to_torch(variables: Variables, model: Model) -> "dict[str, torch.Tensor]":
     """`to_arrays` as tensors: the PyTorch twin's `load_state_dict(..., strict=True)` takes it."""
     return {name: to_tensor(value) for name, value in to_arrays(variables, model).items()}
+
+
+def _check_paths(variables: Variables, model: Model) -> None:
+    """Raises InputError of leaves that the model does not have, and tells what it lacks."""
+    found = {path: tuple(leaf.shape) for path, leaf in _leaves(variables)}
+    known = {path: tuple(leaf.shape) for path, leaf in _leaves(model.shapes)}
+    if found.keys() <= known.keys():
+        return
+    names = {path: _rule(path, model)[0] for path in known}
+    problems = mismatches(
+        {names.get(path, ".".join(path)): shape for path, shape in found.items()},
+        {names[path]: found.get(path, shape) for path, shape in known.items()},
+    )
+    raise InputError(f"these are not variables of {model.name}: {'; '.join(problems)}")
 
 
 def named_leaves(variables: Variables, model: Model) -> list[tuple[str, Any]]:

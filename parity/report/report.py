@@ -18,41 +18,55 @@ from parity.report.page.results import COMPARISON_NOTE
 from parity.shell import files
 from parity.shell.console import Console
 
-SCHEMA = 2
+SCHEMA = 3
 MUTANTS = Path(__file__).resolve().parents[1] / "benchmarks" / "mutants.json"
 """The tally of planted bugs, in a checkout."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """All that a run found. `passed` is the verdict."""
+    """All that a run found, until it was `stopped` if it was. `passed` is the verdict."""
 
     environment: dict[str, Any]
     data: dict[str, Any]
     results: Sequence[Result]
     comparison: Sequence[Row]
+    stopped: str | None = None
+    """The error that ended the run before its end."""
 
     @property
     def passed(self) -> bool:
         """Whether all checks passed."""
-        return all(result.passed for result in self.results)
+        whole = self.stopped is None
+        return whole and all(result.passed is not False for result in self.results)
 
     @property
     def verdict(self) -> str:
         """The verdict in a line, with the checks that failed."""
-        failed = [result for result in self.results if not result.passed]
+        failed = [result for result in self.results if result.passed is False]
+        count = sum(result.passed is not None for result in self.results)
+        left = len(self.results) - count
+        if self.stopped:
+            found = f"{len(failed)} of {count} checks until then failed"
+            return f"STOPPED by {self.stopped}: {found}"
         if not failed:
-            return f"PASSED: all {len(self.results)} checks"
+            return f"PASSED: all {count} checks" + (
+                f"; {left} had nothing to compare" if left else ""
+            )
         names = ", ".join(f"{r.model} {r.rung} {r.dtype}" for r in failed)
-        return f"FAILED: {len(failed)} of {len(self.results)} checks: {names}"
+        return f"FAILED: {len(failed)} of {count} checks: {names}"
 
 
 def line(result: Result) -> str:
     """A result in one line, for the log of a run."""
+    name = f"{result.model} {result.rung} {result.dtype}"
+    remarks = "".join(f" ({remark})" for remark in result.remarks)
+    if result.passed is None:
+        return f"--   {name}: nothing to compare: {result.detail}{remarks}"
     mark = "ok  " if result.passed else "FAIL"
     return (
-        f"{mark} {result.model} {result.rung} {result.dtype}: {number(result.measured)}, at most "
-        f"{number(result.tolerance)} {result.unit}"
+        f"{mark} {name}: {number(result.measured)}, at most "
+        f"{number(result.tolerance)} {result.unit}{remarks}"
     )
 
 
@@ -62,11 +76,11 @@ def show(report: Report, console: Console) -> None:
     for column in RESULT_COLUMNS:
         table.add_column(column, justify="right" if column in NUMBERS else "left")
     for result in report.results:
-        style = None if result.passed else "bold red"
+        style = "bold red" if result.passed is False else None
         table.add_row(*_result_cells(result), style=style)
     console.table(table)
     for result in report.results:
-        if not result.passed:
+        if result.passed is False:
             console.line(f"{result.model} {result.rung} {result.dtype}: {result.detail}")
             if result.diagnosis is not None:
                 console.line(f"  {result.diagnosis.text}")
@@ -99,9 +113,10 @@ def to_json(report: Report) -> str:
 
 
 def content(report: Report) -> dict[str, Any]:
-    """Schema 2: environment, data, results, the comparison of the models, the planted bugs."""
+    """Schema 3: environment, data, results, the comparison of the models, the planted bugs."""
     return {
         "schema": SCHEMA,
+        "stopped": report.stopped,
         "environment": report.environment,
         "data": report.data,
         "results": [_plain(result) for result in report.results],
@@ -135,7 +150,7 @@ def to_markdown(report: Report) -> str:
         "",
         *markdown.table(
             (*RESULT_COLUMNS, "detail"),
-            [(*_result_cells(r), r.detail) for r in report.results],
+            [(*_result_cells(r), ". ".join((r.detail, *r.remarks))) for r in report.results],
             NUMBERS,
         ),
     ]
@@ -166,7 +181,7 @@ def _result_cells(result: Result) -> tuple[str, ...]:
         result.model,
         result.rung,
         result.dtype,
-        "yes" if result.passed else "NO",
+        {True: "yes", False: "NO", None: "--"}[result.passed],
         number(result.measured),
         number(result.tolerance),
         result.unit,

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import rich.console
+import rich.markup
 import rich.progress
 import rich.table
 
@@ -25,6 +26,15 @@ class Console:
     def table(self, table: rich.table.Table) -> None:
         """Prints a table."""
         self._rich.print(table)
+
+    @contextlib.contextmanager
+    def status(self) -> Iterator[Callable[[str], None]]:
+        """What is done now, on the last line of a terminal; gives the function that tells it."""
+        if not self._rich.is_terminal:
+            yield lambda text: None
+            return
+        with self._rich.status("") as shown:
+            yield lambda text: shown.update(rich.markup.escape(text))
 
     @contextlib.contextmanager
     def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -13,6 +13,7 @@ RungName = Literal[
 DataName = Literal["auto", "cifar10", "digits"]
 OptimizerName = Literal["adam", "adamw", "rmsprop", "sgd"]
 ModeName = Literal["train", "inference"]
+DtypeName = Literal["float64", "float32", "bfloat16"]
 PrecisionName = Literal["float32", "tf32", "bf16"]
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
@@ -77,8 +78,15 @@ class RunOptions:
     steps: int = 60
     """of training in the trajectory"""
 
-    bfloat16: bool = False
-    """climb the numeric rungs also with weights and inputs in bfloat16"""
+    dtypes: tuple[DtypeName, ...] = ()
+    """the precisions of the numeric rungs, by default the pair's own: float64 and float32"""
+
+    accept: tuple[str, ...] = ()
+    """departures that are as they should be, by name, as "biased running variance": they are
+    listed, and the rest of the rung still counts"""
+
+    strict_float64: bool = False
+    """count it as a failure that a module computes in float32 inside of the float64 run"""
 
     full: bool = False
     """train every model for all epochs of its recipe, however long it takes"""

@@ -1,10 +1,19 @@
-"""One intercepted call of PyTorch, and the changing of one as a model runs."""
+"""One intercepted call of PyTorch, and the call changed."""
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
+
+from parity.diagnosis.suspects.signatures import ALIASES, ARGUMENTS, REQUIRED
+
 Thunk = Callable[[], Any]
+Suspects = Iterator[tuple[str, Thunk]]
+"""(cause, the changed call) of each."""
+
+NOT_LEGAL = RuntimeError, ValueError, TypeError, IndexError
+"""What a changed call raises that cannot be made."""
 
 
 class Call(NamedTuple):
@@ -19,55 +28,91 @@ class Call(NamedTuple):
     def given(self) -> dict[str, Any]:
         """Arguments by name, with defaults."""
         names = ARGUMENTS[self.name]
-        defaults = {n: p.default for n, p in inspect.signature(names).parameters.items()}
-        return {**defaults, **dict(zip(defaults, self.args, strict=False)), **self.kwargs}
+        defaults = {name: value for name, value in names.items() if value is not REQUIRED}
+        return {**defaults, **dict(zip(names, self.args, strict=False)), **self.kwargs}
 
-    def with_(self, **changes: Any) -> Thunk:
-        """The call with other arguments."""
-        given = {**self.given, **changes}
-        wanted = inspect.signature(ARGUMENTS[self.name]).parameters
-        kwargs = {name: given[name] for name in list(wanted)}
-        return lambda: self.function(**kwargs)
+    @property
+    def x(self) -> Any:
+        """The first argument, however it was passed."""
+        return self.args[0] if self.args else next(iter(self.kwargs.values()), None)
+
+    @property
+    def floats(self) -> bool:
+        """Whether the first argument is a tensor of floating-point numbers."""
+        return isinstance(self.x, torch.Tensor) and self.x.is_floating_point()
+
+    def with_(self, **changes: Any) -> "Changed":
+        """The call with other arguments; one that is a function is called when it is needed."""
+
+        def make() -> Call:
+            values = {n: v() if callable(v) else v for n, v in changes.items()}
+            args = list(self.args)
+            for i, name in enumerate(list(ARGUMENTS[self.name])[: len(args)]):
+                args[i] = values.pop(name, args[i])
+            return self._replace(args=tuple(args), kwargs={**self.kwargs, **values})
+
+        return Changed(make)
+
+    def with_arg(self, index: int, value: Any) -> "Changed":
+        """The call with another positional argument."""
+
+        def make() -> Call:
+            new = value() if callable(value) else value
+            if index < len(self.args):
+                args = (*self.args[:index], new, *self.args[index + 1 :])
+                return self._replace(args=args)
+            return self._replace(
+                kwargs={**self.kwargs, list(self.kwargs)[index - len(self.args)]: new}
+            )
+
+        return Changed(make)
+
+    def with_input(self, value: Any) -> "Changed":
+        """The call with another first argument."""
+        return self.with_arg(0, value)
+
+    def by(self, function: Callable[..., Any]) -> "Changed":
+        """The call of another function of the same arguments."""
+        return Changed(lambda: self._replace(function=function))
+
+    def then(self, after: Callable[[Any], Any]) -> "Changed":
+        """The call whose result goes through `after`."""
+        return self.by(lambda *args, **kwargs: after(self.function(*args, **kwargs)))
 
     def plain(self) -> Any:
         """The result of the call as it is."""
         return self.function(*self.args, **self.kwargs)
 
+    def result(self) -> Any:
+        """The result, where that is only a view; None of a changed call that cannot be made."""
+        try:
+            return self.plain()
+        except NOT_LEGAL:
+            return None
 
-def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1): ...
-
-
-def _linear(input, weight, bias=None): ...
-
-
-def _batch_norm(
-    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-): ...
-
-
-def _layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5): ...
-
-
-def _group_norm(input, num_groups, weight=None, bias=None, eps=1e-5): ...
+    def canonical(self) -> "Call":
+        """The call with NumPy's names of arguments (axis, keepdims) as PyTorch's own."""
+        if not any(name in ALIASES for name in self.kwargs):
+            return self
+        return self._replace(kwargs={ALIASES.get(n, n): v for n, v in self.kwargs.items()})
 
 
-def _max_pool2d(
-    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
-): ...
+@dataclass(frozen=True)
+class Changed:
+    """A changed call: calling it gives the result; `call` may be changed further."""
+
+    make: Callable[[], Call]
+
+    @property
+    def call(self) -> Call:
+        """The changed call."""
+        return self.make()
+
+    def __call__(self) -> Any:
+        """The changed call's result."""
+        return self.call.plain()
 
 
-def _avg_pool2d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
-): ...
-
-
-ARGUMENTS: dict[str, Callable[..., Any]] = {
-    "conv2d": _conv2d,
-    "linear": _linear,
-    "batch_norm": _batch_norm,
-    "layer_norm": _layer_norm,
-    "group_norm": _group_norm,
-    "max_pool2d": _max_pool2d,
-    "avg_pool2d": _avg_pool2d,
-}
-"""Signatures of the functions whose arguments are varied."""
+def call_of(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Changed:
+    """A call of another function altogether, such as gelu in the place of relu."""
+    return Changed(lambda: Call(name, function, args, kwargs))

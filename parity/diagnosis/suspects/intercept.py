@@ -1,13 +1,21 @@
 """Changing one call of PyTorch as a model runs."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from parity.diagnosis.suspects.backward import DETACHED
 from parity.diagnosis.suspects.by_function import HANDLERS
 from parity.diagnosis.suspects.call import Call
+
+OURS = "parity."
+"""What our own hooks do with a model's tensors, such as detach them, is no call of the model.
+
+Nor is PyTorch's own use of `.data`, as when a parameter is copied.
+"""
 
 
 class Intercept(TorchFunctionMode):
@@ -23,9 +31,11 @@ class Intercept(TorchFunctionMode):
         return index == self.index
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        name = getattr(func, "__name__", "")
-        kwargs = kwargs or {}
-        if name not in HANDLERS or not _floats(args):
+        name, kwargs = name_of(func), kwargs or {}
+        if name not in HANDLERS or not _numbers((*args, *kwargs.values())):
+            return func(*args, **kwargs)
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller.startswith(OURS) or (name in DETACHED and caller.startswith("torch.")):
             return func(*args, **kwargs)
         call, index = Call(name, func, tuple(args), kwargs), self.count
         self.count += 1
@@ -35,9 +45,21 @@ class Intercept(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _floats(args: Any) -> bool:
-    """Whether a call is of tensors of numbers: BatchNorm counts its batches by `add_`."""
-    first = args[0] if args else None
-    if isinstance(first, list | tuple):
-        first = first[0] if first else None
-    return isinstance(first, torch.Tensor) and first.is_floating_point()
+def name_of(function: Any) -> str:
+    """The name of a function that a mode sees; of a property (`x.data`), with a dot before it."""
+    name = getattr(function, "__name__", "")
+    if name == "__get__":
+        return "." + getattr(getattr(function, "__self__", None), "__name__", "")
+    return "threshold" if name == "_threshold" else name
+
+
+def _numbers(values: Any) -> bool:
+    """Whether a call has tensors of numbers or of masks: BatchNorm counts its batches by `add_`."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            if _numbers(value):
+                return True
+        elif isinstance(value, torch.Tensor):
+            if value.is_floating_point() or value.dtype == torch.bool:
+                return True
+    return False

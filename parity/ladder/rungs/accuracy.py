@@ -26,7 +26,8 @@ from jax_impl.training.fit import Epoch, fit, shuffled
 from jax_impl.training.state import TrainState, create_state
 from parity.ladder.result import Comparison, Result, result
 from parity.ladder.rounding import moved_tree
-from parity.pairs.pair import ModelPair, precision
+from parity.pairs.case import precision
+from parity.pairs.pair import ModelPair
 from parity.pairs.weights import to_torch
 from parity.shell.console import Console
 from parity.shell.recipes import Recipe

@@ -1,17 +1,29 @@
-"""Running statistics after three train-mode batches, of the batch's own size, three and one."""
+"""Running statistics after three train-mode batches, of the batch's own size, three and one.
+
+And after one in eval mode, which leaves them as they are.
+"""
+
+from typing import Any
 
 import numpy as np
 import torch
 
-from parity.pairs.pair import Batch, Case, Side, Tensors, to_numpy
+from parity.pairs.case import Case, Side
+from parity.pairs.pair import Batch, Tensors, to_numpy
+from parity.pairs.trees import rows, take
 
 SMALL = 3, 1
+AFTER_EVAL = "after eval mode"
 
 
 def ours(case: Case) -> Side:
     """JAX's side: the statistics after the batches of each size of `sequences`."""
     leaf_map = case.pair.leaf_map
     step = case.compiled(lambda variables, inputs: case.apply(variables, inputs, train=True)[1])
+    still = case.compiled(lambda variables, inputs: case.apply(variables, inputs, train=False)[1])
+
+    def held(variables: Any) -> Tensors:
+        return leaf_map.to_torch(leaf_map.split(variables)[1], False)
 
     def statistics(state: Tensors, batch: Batch) -> Tensors:
         tensors = {}
@@ -19,8 +31,10 @@ def ours(case: Case) -> Side:
             variables = case.variables(state)
             for view in views:
                 variables = step(variables, view)
-            found = leaf_map.to_torch(leaf_map.split(variables)[1], False)
-            tensors |= {f"{name} by batches of {size}": value for name, value in found.items()}
+            tensors |= {f"{n} by batches of {size}": value for n, value in held(variables).items()}
+        if tensors:
+            found = held(still(case.variables(state), batch.inputs))
+            tensors |= {f"{name} {AFTER_EVAL}": value for name, value in found.items()}
         return tensors
 
     return statistics
@@ -28,37 +42,53 @@ def ours(case: Case) -> Side:
 
 def theirs(case: Case) -> Side:
     """PyTorch's side: the same, under the same names."""
-    leaf_map = case.pair.leaf_map
 
     def statistics(state: Tensors, batch: Batch) -> Tensors:
         tensors = {}
-        held = leaf_map.to_torch(leaf_map.split(case.variables(state))[1], False)
         for size, views in sequences(case, state, batch):
             module = case.torch_model(state)
-            with torch.no_grad():
-                for view in views:
-                    module(case.torch_batch(Batch(view, batch.labels))[0])
-            tensors |= {
-                f"{name} by batches of {size}": to_numpy(value)
-                for name, value in module.named_buffers()
-                if name in held
-            }
+            for view in views:
+                advance(case, module, view)
+            tensors |= {f"{n} by batches of {size}": v for n, v in buffers(module).items()}
+        if tensors:
+            module = case.torch_model(state).eval()
+            advance(case, module, batch.inputs)
+            tensors |= {f"{name} {AFTER_EVAL}": v for name, v in buffers(module).items()}
         return tensors
 
     return statistics
 
 
-def sequences(case: Case, state: Tensors, batch: Batch) -> list[tuple[int, list[np.ndarray]]]:
+def advance(case: Case, module: torch.nn.Module, inputs: Any) -> None:
+    """One forward pass of PyTorch's, for its statistics."""
+    with torch.no_grad():
+        case.torch_call(module, case.torch_batch(Batch(inputs, ()))[0])
+
+
+def buffers(module: torch.nn.Module) -> Tensors:
+    """A module's buffers by name."""
+    return {name: to_numpy(value) for name, value in module.named_buffers()}
+
+
+def matched(
+    case: Case, ours: Tensors, theirs: Tensors, remarks: list[str]
+) -> tuple[Tensors, Tensors]:
+    """What both have."""
+    del case, remarks
+    names = [name for name in theirs if name in ours]
+    return {name: ours[name] for name in names}, {name: theirs[name] for name in names}
+
+
+def sequences(case: Case, state: Tensors, batch: Batch) -> list[tuple[int, list[Any]]]:
     """(batch size, three batches) for each size that PyTorch takes.
 
-    None for a pair without statistics.
+    None for a pair without statistics, or that has no train mode.
     """
-    if not any(name not in dict(case.pair.parameters) for name in state):
+    if not case.pair.trains or not any(name not in case.pair.parameters for name in state):
         return []
-    images = np.asarray(batch.images)
-    count, found = len(images), []
+    count, found = rows(batch.inputs), []
     for size in dict.fromkeys(min(size, count) for size in (count, *SMALL)):
-        views = [images[_chosen(count, size, turn)] for turn in range(3)]
+        views = [take(batch.inputs, _chosen(count, size, turn)) for turn in range(3)]
         if size > 1 or _is_taken(case, state, views[0]):
             found.append((size, views))
     return found
@@ -74,11 +104,10 @@ def _chosen(count: int, size: int, turn: int) -> np.ndarray:
     return (turn * count // 3 + step) % count
 
 
-def _is_taken(case: Case, state: Tensors, images: np.ndarray) -> bool:
+def _is_taken(case: Case, state: Tensors, inputs: Any) -> bool:
     """Whether PyTorch trains on so few: its BatchNorm refuses one value a channel."""
     try:
-        with torch.no_grad():
-            case.torch_model(state)(case.torch_batch(Batch(images, np.zeros(len(images), int)))[0])
+        advance(case, case.torch_model(state), inputs)
     except ValueError:
         return False
     return True

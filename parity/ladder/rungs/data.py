@@ -13,7 +13,7 @@ import numpy as np
 from jax_impl.data.archive import Dataset, Split
 from jax_impl.data.datasets import normalize
 from parity.ladder.result import Comparison, Result, result
-from parity.pairs.pair import precision
+from parity.pairs.case import precision
 from torch_ref.data import CIFAR10, Digits, make_loader
 
 BATCH_SIZE = 500

@@ -1,75 +1,122 @@
-"""Logits in eval and in train mode, and the output of every module that both sides name."""
+"""Outputs in eval and in train mode, and the output of every module that both sides name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from parity.pairs.pair import Batch, Case, Side, Tensors, to_numpy
+from parity.ladder.alignment import aligned
+from parity.pairs.case import Case, Side
+from parity.pairs.pair import Batch, Tensors, to_numpy
 from parity.pairs.taps import numbered
+from parity.pairs.trees import leaves
 
-MODES = "eval", "train"
+OUTPUTS = "outputs"
+"""What a model's own outputs are called, or `OUTPUTS.PATH` for each of several."""
+
+
+def output_name(path: str) -> str:
+    """What the output at `path` is called."""
+    return f"{OUTPUTS}.{path}" if path else OUTPUTS
 
 
 def ours(case: Case) -> Side:
-    """JAX's side: the outputs and every module's, in both modes, in PyTorch's layout."""
+    """JAX's side: the outputs and every module's, in the pair's modes, in JAX's own layout."""
 
     @case.compiled
     def forward(variables, inputs):
         found = {}
-        for mode in MODES:
-            outputs, _, modules = case.recorded(variables, inputs, mode == "train")
+        made = case.jax_inputs(inputs)
+        for mode in case.pair.modes:
+            outputs, _, modules = case.recorded(variables, made, mode == "train")
             found |= {f"{name} in {mode} mode": value for name, value in modules.items()}
-            found[f"outputs in {mode} mode"] = outputs
+            for path, value in leaves(outputs).items():
+                found[f"{output_name(path)} in {mode} mode"] = value
         return found
 
     def outputs(state: Tensors, batch: Batch) -> Tensors:
-        found = forward(case.variables(state), batch.images)
-        return {
-            name: case.to_torch_layout(value, name.partition("#")[0].partition(" in ")[0])
-            for name, value in found.items()
-        }
+        found = forward(case.variables(state), batch.inputs)
+        return {name: np.asarray(value) for name, value in found.items()}
 
     return outputs
 
 
 def theirs(case: Case) -> Side:
-    """PyTorch's side: the outputs and every module's, in both modes."""
+    """PyTorch's side: the outputs and every module's, in the pair's modes."""
 
     def outputs(state: Tensors, batch: Batch) -> Tensors:
         module, (inputs, _) = case.torch_model(state), case.torch_batch(batch)
         tensors = {}
-        for mode in MODES:
+        for mode in case.pair.modes:
             module.train(mode == "train")
             with torch.no_grad():
-                for name, value in module_outputs(module, inputs):
-                    tensors[f"{name or 'outputs'} in {mode} mode"] = to_numpy(value)
+                for name, value in module_outputs(case, module, inputs):
+                    tensors[f"{name} in {mode} mode"] = to_numpy(value)
         return tensors
 
     return outputs
 
 
-def module_outputs(module: nn.Module, inputs: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-    """The output of every module in order of completion, the whole net's last, named ""."""
+def module_outputs(
+    case: Case, module: nn.Module, inputs: Any
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The output of every module in order of completion, the whole net's last.
+
+    Of several outputs the first has the module's name, the others NAME[1], NAME[2], ...
+    """
     found: dict[str, torch.Tensor] = {}
 
     def keep(name: str):
         def hook(_module, _inputs, output):
-            if isinstance(output, torch.Tensor):  # a copy, for the next layer may work in place
-                found[numbered(name, found)] = output.detach().clone()
+            for number, value in enumerate(leaves(output).values()):
+                unique = numbered(f"{name}[{number}]" if number else name, found)
+                found[unique] = value.detach().clone()  # the next layer may work in place
 
         return hook
 
-    handles = [child.register_forward_hook(keep(name)) for name, child in module.named_modules()]
+    children = [(name, child) for name, child in module.named_modules() if name]
+    handles = [child.register_forward_hook(keep(name)) for name, child in children]
     try:
-        module(inputs)
+        outputs = case.torch_call(module, inputs)
     finally:
         for handle in handles:
             handle.remove()
     yield from found.items()
+    for path, value in leaves(outputs).items():
+        yield output_name(path), value
 
 
-def common(ours: Tensors, theirs: Tensors) -> tuple[Tensors, Tensors]:
-    """The tensors that both sides have, in PyTorch's order of completion."""
-    names = [name for name in theirs if name in ours]
-    return {name: ours[name] for name in names}, {name: theirs[name] for name in names}
+def matched(
+    case: Case, ours: Mapping[str, np.ndarray], theirs: Tensors, remarks: list[str]
+) -> tuple[Tensors, Tensors]:
+    """The tensors that both have, in PyTorch's order of completion and in its layout.
+
+    Outputs that one side has alone, and outputs of modules whose shapes do not fit, are remarked.
+    """
+    first: Tensors = {}
+    for name, reference in theirs.items():
+        if name not in ours:
+            continue
+        inner = not name.startswith(OUTPUTS)
+        value = aligned(ours[name], reference, case.pair.channels_last, inner)
+        if value is not None:
+            first[name] = value
+        elif inner:
+            remarks.append(
+                f"{_bare(name)} is {list(ours[name].shape)} in JAX and {list(reference.shape)} in "
+                "PyTorch: not compared"
+            )
+        else:  # a difference
+            first[name] = ours[name]
+    lists = {"PyTorch": (theirs, ours), "JAX": (ours, theirs)}
+    for side, (have, lack) in lists.items():
+        alone = {_bare(n) for n in have if n.startswith(OUTPUTS) and n not in lack}
+        if alone:
+            remarks.append(f"{', '.join(sorted(alone))} of {side} alone: not compared")
+    return first, {name: theirs[name] for name in first}
+
+
+def _bare(name: str) -> str:
+    return name.partition(" in ")[0]

@@ -7,7 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from parity.pairs.pair import Batch, Case, Side, Tensors, to_numpy
+from parity.ladder.alignment import aligned
+from parity.pairs.case import Case, Side
+from parity.pairs.leafmap import COPY
+from parity.pairs.pair import Batch, Tensors, to_numpy
+from parity.pairs.trees import leaves
 
 INPUTS = "the inputs"
 
@@ -19,17 +23,24 @@ def ours(case: Case) -> Side:
     @case.compiled
     def gradient(variables, inputs, labels):
         trainable, others = leaf_map.split(variables)
-        x = case.jax_inputs(inputs)
-        if not by_inputs(case, x.dtype):
-            return jax.grad(case.loss, has_aux=True)(trainable, others, x, labels)[0], None
-        return jax.grad(case.loss, (0, 2), has_aux=True)(trainable, others, x, labels)[0]
+        flat, structure = jax.tree.flatten(case.jax_inputs(inputs))
+        floats = [by_inputs(case, leaf.dtype) for leaf in flat]
+
+        def loss(trainable, chosen):
+            left = iter(chosen)
+            made = [next(left) if yes else x for x, yes in zip(flat, floats, strict=True)]
+            return case.loss(trainable, others, structure.unflatten(made), labels)
+
+        chosen = [leaf for leaf, yes in zip(flat, floats, strict=True) if yes]
+        by_leaves, by_chosen = jax.grad(loss, (0, 1), has_aux=True)(trainable, chosen)[0]
+        left = iter(by_chosen)
+        pixels = structure.unflatten([next(left) if yes else None for yes in floats])
+        return by_leaves, {input_name(path): leaf for path, leaf in leaves(pixels).items()}
 
     def gradients(state: Tensors, batch: Batch) -> Tensors:
         found, pixels = gradient(case.variables(state), *batch)
-        tensors = leaf_map.to_torch(found, True)
-        if pixels is not None:
-            tensors[INPUTS] = case.to_torch_layout(pixels)
-        return tensors
+        named = {name: np.asarray(value) for name, value in pixels.items()}
+        return leaf_map.gradients_to_torch(found) | named
 
     return gradients
 
@@ -39,17 +50,54 @@ def theirs(case: Case) -> Side:
 
     def gradients(state: Tensors, batch: Batch) -> Tensors:
         module, (inputs, labels) = case.torch_model(state), case.torch_batch(batch)
-        named: dict[str, torch.Tensor] = dict(module.named_parameters())
-        if by_inputs(case, "float32" if inputs.is_floating_point() else "int32"):
-            named[INPUTS] = inputs.requires_grad_()
-        loss = case.pair.loss.torch(module(inputs), labels)
-        found = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
-        return {
-            name: np.zeros(value.shape) if grad is None else to_numpy(grad)
-            for (name, value), grad in zip(named.items(), found, strict=True)
-        }
+        return gradients_of(case, module, inputs, labels)
 
     return gradients
+
+
+def gradients_of(case: Case, module: torch.nn.Module, inputs: Any, labels: Any) -> Tensors:
+    """PyTorch's gradients of the loss by the trained parameters and the inputs."""
+    named: dict[str, torch.Tensor] = {
+        name: value for name, value in module.named_parameters() if value.requires_grad
+    }
+    for path, leaf in leaves(inputs).items():
+        if by_inputs(case, "float32" if leaf.is_floating_point() else "int32"):
+            named[input_name(path)] = leaf.requires_grad_()
+    loss = case.torch_loss(case.torch_call(module, inputs), labels)
+    found = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
+    return {
+        name: np.zeros(tuple(value.shape)) if grad is None else to_numpy(grad)
+        for (name, value), grad in zip(named.items(), found, strict=True)
+    }
+
+
+def input_name(path: str) -> str:
+    """What the gradient by the input at `path` is called."""
+    return f"{INPUTS} {path}" if path else INPUTS
+
+
+def matched(
+    case: Case, ours: Tensors, theirs: Tensors, remarks: list[str]
+) -> tuple[Tensors, Tensors]:
+    """What both have, the gradients by inputs in PyTorch's layout.
+
+    A weight that JAX holds twice is compared in each place: PyTorch's gradient by a tied weight is
+    the sum of those by its uses.
+    """
+    first, second = {}, {}
+    for name, value in ours.items():
+        reference = theirs.get(name.partition(COPY)[0])
+        if reference is None:
+            continue
+        if name.startswith(INPUTS):
+            found = aligned(value, reference, case.pair.channels_last)
+            if found is None:
+                remarks.append(f"the gradient by {name} is not compared: the shapes differ")
+                continue
+            value = found
+        first[name], second[name] = value, reference
+    remarks += case.pair.leaf_map.uncompared
+    return first, second
 
 
 def by_inputs(case: Case, dtype: Any) -> bool:

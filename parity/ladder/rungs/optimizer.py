@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
 
-from parity.pairs.pair import Batch, Case, Side, Tensors, to_numpy
+from parity.pairs.case import Case, Side
+from parity.pairs.leafmap import COPY
+from parity.pairs.pair import Batch, Tensors, to_numpy
 
 STEPS = 3
 STARTS = {"": 1.0, "from zeros: ": 0.0}
@@ -48,6 +49,16 @@ def theirs(case: Case) -> Side:
     return steps
 
 
+def matched(
+    case: Case, ours: Tensors, theirs: Tensors, remarks: list[str]
+) -> tuple[Tensors, Tensors]:
+    """What both have; a weight that JAX holds twice in each place."""
+    remarks += case.pair.leaf_map.uncompared
+    names = {name: name.partition(COPY)[0] for name in ours}
+    first = {name: ours[name] for name, base in names.items() if base in theirs}
+    return first, {name: theirs[names[name]] for name in first}
+
+
 def _last(steps: Iterator[Tensors]) -> Tensors:
     """Without keeping the others: a wide model's take gigabytes."""
     return deque(steps, maxlen=1)[0]
@@ -58,11 +69,11 @@ def our_steps(
 ) -> Iterator[Tensors]:
     """JAX's parameters after each step, from `scale` times the state's."""
     step, leaf_map = step or _jitted(case), case.pair.leaf_map
-    params, _ = leaf_map.split(case.variables(state))
-    params = [leaf * jnp.asarray(scale, leaf.dtype) for leaf in params]
+    floats = {n: v * scale if v.dtype.kind == "f" else v for n, v in state.items()}
+    params, _ = leaf_map.split(case.variables(floats))
     opt_state = case.pair.optimizer.jax.init(params)
     for gradients in shared_gradients(case):
-        shared, _ = leaf_map.split(case.variables(state | gradients))
+        shared = leaf_map.gradients_to_jax(gradients, case.dtype)
         params, opt_state = step(params, opt_state, shared)
         yield leaf_map.to_torch(params, True)
 
@@ -81,15 +92,16 @@ def _jitted(case: Case) -> Any:
 def their_steps(case: Case, state: Tensors, scale: float = 1.0) -> Iterator[Tensors]:
     """PyTorch's parameters after each step, from `scale` times the state's."""
     module = case.torch_model(state)
-    optimizer = case.pair.optimizer.torch(module.parameters())
+    trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    optimizer = case.pair.optimizer.torch(trained.values())
     with torch.no_grad():
-        for parameter in module.parameters():
+        for parameter in trained.values():
             parameter.mul_(scale)
     for gradients in shared_gradients(case):
-        for name, parameter in module.named_parameters():
+        for name, parameter in trained.items():
             parameter.grad = torch.from_numpy(gradients[name]).to(parameter)
         optimizer.step()
-        yield {name: to_numpy(value) for name, value in module.named_parameters()}
+        yield {name: to_numpy(value) for name, value in trained.items()}
 
 
 def shared_gradients(case: Case) -> Iterator[Tensors]:

@@ -16,8 +16,9 @@ from jax import lax
 
 from parity.ladder.result import Result, result
 from parity.ladder.tolerance import compare_float64, compare_rounded, measure_rounded
+from parity.pairs.case import precision
 from parity.pairs.optimizers import ClipSpec, OptimizerSpec, ScheduleSpec
-from parity.pairs.pair import Tensors, precision
+from parity.pairs.pair import Tensors
 
 STEPS = 50
 

@@ -17,7 +17,8 @@ from jax_impl.torch_random.loader import loader_orders
 from parity.ladder.result import Comparison, Result, result
 from parity.ladder.rungs.trajectory import CHAOS, PARAMETERS_BAR, jax_run, torch_run
 from parity.ladder.tolerance import NOISE_MULTIPLE
-from parity.pairs.pair import Batch, Case, ModelPair, Tensors, precision
+from parity.pairs.case import Case, precision
+from parity.pairs.pair import Batch, ModelPair, Tensors
 from parity.pairs.weights import to_arrays
 from torch_ref.data import CIFAR10, Digits, make_loader
 

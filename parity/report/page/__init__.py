@@ -56,18 +56,23 @@ def _body(content: Content, sections: Sequence[Section]) -> Markup:
 
 
 def _passed(content: Content) -> bool:
-    return all(result["passed"] for result in content["results"])
+    good = all(result["passed"] is not False for result in content["results"])
+    return good and not content["stopped"]
 
 
 def _verdict(content: Content) -> Markup:
-    count = len(content["results"])
-    failed = sum(not result["passed"] for result in content["results"])
+    verdicts = [result["passed"] for result in content["results"]]
+    count, failed = sum(verdict is not None for verdict in verdicts), verdicts.count(False)
     if _passed(content):
         word, class_, says = "✓ PASSED", "pass", f"All {count} checks are within their tolerance."
     else:
         says = f"{failed} of {count} checks are not within their tolerance."
         word, class_ = "✗ FAILED", "fail"
+    if content["stopped"]:
+        says = f"Stopped by {content['stopped']}: {failed} of {count} checks until then failed."
     lines = [tag("div", says)]
+    if count < len(verdicts):
+        lines.append(tag("div", f"{len(verdicts) - count} more had nothing to compare."))
     if content["mutants"]:
         lines.append(tag("div", f"Planted bugs caught: {planted.caught(content['mutants'])}."))
     return tag("div", tag("strong", word), *lines, class_=f"verdict {class_}")

@@ -52,16 +52,20 @@ def _cell(results: Sequence[Content], model: str, rung: str) -> Markup:
     mine = [item for item in of_rung if item[1]["model"] in (model, EVERY_MODEL)]
     dtypes = _ordered(result["dtype"] for _, result in of_rung)  # those in which any model did it
     pieces = [_piece(dtype, [i for i in mine if i[1]["dtype"] == dtype]) for dtype in dtypes]
-    return tag("td", tag("div", *pieces or [_not_run("not run", rung)], class_="split"))
+    return tag(
+        "td", tag("div", *pieces or [_not_run("not run", f"{rung}: not run")], class_="split")
+    )
 
 
 def _piece(dtype: str, results: Sequence[Numbered]) -> Markup:
     short = DTYPES.get(dtype, dtype)
     if not results:
-        return _not_run(short, dtype)
-    failed = [(number, result) for number, result in results if not result["passed"]]
+        return _not_run(short, f"{dtype}: not run")
+    failed = [(number, result) for number, result in results if result["passed"] is False]
+    if all(result["passed"] is None for _, result in results):
+        return _not_run(short, f"{dtype}: {results[0][1]['detail']}")
     says = [
-        f"{dtype} {'passed' if result['passed'] else 'FAILED'}: {parts.measured(result)}"
+        f"{dtype} {'FAILED' if result['passed'] is False else 'passed'}: {parts.measured(result)}"
         for _, result in results
     ]
     return tag(
@@ -76,7 +80,7 @@ def _piece(dtype: str, results: Sequence[Numbered]) -> Markup:
 
 
 def _not_run(short: str, name: str) -> Markup:
-    return tag("span", tag("b", "–"), short, class_="none", title=f"{name}: not run")
+    return tag("span", tag("b", "–"), short, class_="none", title=name)
 
 
 def _ordered(dtypes: Iterable[str]) -> list[str]:

@@ -36,9 +36,10 @@ def scroll(content: Markup, label: str, class_: str = "scroll") -> Markup:
     return tag("div", content, class_=class_, tabindex=0, role="region", aria_label=label)
 
 
-def mark(good: bool, text: str) -> Markup:
-    """Right or wrong, by symbol and colour."""
-    symbol, class_ = ("✓", "mark pass") if good else ("✗", "mark fail")
+def mark(good: bool | None, text: str) -> Markup:
+    """Right, wrong or neither, by symbol and colour."""
+    symbols = {True: ("✓", "mark pass"), False: ("✗", "mark fail"), None: ("–", "mark none")}
+    symbol, class_ = symbols[good]
     return tag("span", f"{symbol} {text}", class_=class_)
 
 

@@ -17,6 +17,9 @@ NUMBERS = (
     "measured", "tolerance", "parameters", "forward, MFLOPs an image", "seconds an epoch",
     "test accuracy",
 )  # fmt: skip
+VERDICTS = {True: "yes", False: "NO", None: "nothing to compare"}
+"""What a result's `passed` is called."""
+
 COMPARISON_NOTE = (
     "MFLOPs: forward pass of one image as each framework counts it (PyTorch: products of "
     "convolutions and linear layers; XLA: every operation, without products with padding). "
@@ -27,7 +30,9 @@ COMPARISON_NOTE = (
 
 def failures(results: Sequence[Content]) -> Section | None:
     """A card for each failure, with its diagnosis where there is one."""
-    cards = [_card(number, result) for number, result in enumerate(results) if not result["passed"]]
+    cards = [
+        _card(number, result) for number, result in enumerate(results) if result["passed"] is False
+    ]
     if not cards:
         return None
     return "failures", "What failed, and where", [tag("div", *cards, class_="cards")]
@@ -97,13 +102,13 @@ def _row(number: int, result: Content) -> Markup:
     return tag(
         "tr",
         tag("th", result["model"], scope="row"),
-        tag("td", parts.mark(result["passed"], "yes" if result["passed"] else "NO")),
+        tag("td", parts.mark(result["passed"], VERDICTS[result["passed"]])),
         tag("td", result["rung"]),
         tag("td", result["dtype"]),
         tag("td", parts.number(result["measured"]), class_="number"),
         tag("td", parts.number(result["tolerance"]), class_="number"),
         tag("td", result["unit"], class_="medium"),
-        tag("td", result["detail"], class_="long"),
+        tag("td", ". ".join((result["detail"], *result["remarks"])), class_="long"),
         id=f"result-{number}",
     )
 

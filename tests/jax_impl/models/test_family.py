@@ -16,7 +16,9 @@ from jax_impl.models import registry
 from jax_impl.models.model import MODELS, Variables, create_model
 from parity.ladder.rungs import gradients
 from parity.ladder.tolerance import relative_error
-from parity.pairs.pair import Batch, Case, ModelPair, create_pair, randomised
+from parity.pairs.case import Case
+from parity.pairs.examples import randomised
+from parity.pairs.pair import Batch, ModelPair, create_pair
 from parity.pairs.weights import to_arrays
 
 FORWARD_TOLERANCE = 1e-11
@@ -112,7 +114,7 @@ def test_outputs_and_statistics_in_float64(text, size, record_property):
     state = to_arrays(variables, model)
     with jax.enable_x64(True):
         wide = case.variables(state)
-        images = normalize(batch.images, case.dtype)
+        images = normalize(batch.inputs, case.dtype)
         # Not jitted: models share the compilations of single operations, and there are many.
         evaluated, _ = model.apply(wide, images, train=False)
         trained, stats = model.apply(wide, images, train=True)
@@ -139,7 +141,7 @@ def test_where_the_bar_is_missed_pytorch_misses_it_too(record_property):
     model = case.pair.model
     state = to_arrays(randomised(model.init(0), 0), model)
     with jax.enable_x64(True):
-        images = normalize(batch.images, case.dtype)
+        images = normalize(batch.inputs, case.dtype)
         ours = np.asarray(model.apply(case.variables(state), images, train=True)[0])
     twin, (their_images, _) = case.torch_model(state), case.torch_batch(batch)
     with torch.no_grad():
@@ -164,6 +166,7 @@ def test_gradients_in_float64(text, record_property):
         ours = gradients.ours(case)(state, batch)
     theirs = gradients.theirs(case)(state, batch)
     assert ours.keys() == theirs.keys()
+    ours, theirs = gradients.matched(case, ours, theirs, [])
     errors = {name: relative_error(ours[name], theirs[name]) for name in theirs}
     worst = max(errors, key=errors.__getitem__)
     record_property("relative_error", errors[worst])

@@ -15,10 +15,7 @@ from jax_impl.models import resnet, simple_cnn
 from jax_impl.ops import pooling
 from mutants import pairs
 from mutants.catalogue.common import basic, mutant
-from parity.pairs.pair import (
-    Batch,
-    Pair,
-)
+from parity.pairs.pair import Batch, Pair
 
 
 def activation(patch: Any, function: Callable) -> None:

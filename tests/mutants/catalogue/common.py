@@ -9,9 +9,7 @@ from typing import Any
 from jax_impl.ops import convolution
 from mutants import pairs
 from mutants.runner import Mutant, Patch
-from parity.pairs.pair import (
-    Pair,
-)
+from parity.pairs.pair import Pair
 
 MUTANTS: list[Mutant] = []
 

@@ -12,9 +12,7 @@ import numpy as np
 from jax_impl.models.model import Variables
 from mutants import pairs
 from mutants.catalogue.common import basic, mutant
-from parity.pairs.pair import (
-    Pair,
-)
+from parity.pairs.pair import Pair
 
 
 def with_init(make: Callable[[], Pair], change: Callable) -> Pair:

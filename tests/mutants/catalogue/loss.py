@@ -12,11 +12,7 @@ from jax_impl.training.step import cross_entropy
 from mutants import pairs
 from mutants.catalogue.common import mutant
 from parity.ladder.rungs import loss
-from parity.pairs.pair import (
-    CROSS_ENTROPY,
-    Loss,
-    Pair,
-)
+from parity.pairs.pair import CROSS_ENTROPY, Loss, Pair
 
 
 def with_loss(make: Callable[[], Pair], function: Callable) -> Pair:

@@ -13,11 +13,7 @@ import optax
 from jax_impl.training import optim
 from mutants import pairs
 from mutants.catalogue.common import mutant
-from parity.pairs.pair import (
-    Optimizer,
-    Pair,
-    named_optimizer,
-)
+from parity.pairs.pair import Optimizer, Pair, named_optimizer
 
 
 def with_optimizer(make: Callable[[], Pair], name: str, transform: Any, **options: Any) -> Pair:

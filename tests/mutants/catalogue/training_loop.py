@@ -15,10 +15,7 @@ from jax_impl.training import optim, step
 from jax_impl.training.step import cross_entropy
 from mutants import pairs
 from mutants.catalogue.common import mutant, small_stem
-from parity.pairs.pair import (
-    Pair,
-    model_step,
-)
+from parity.pairs.pair import Pair, model_step
 
 
 def with_step(make: Callable[[], Pair], wrap: Callable) -> Pair:

@@ -21,17 +21,13 @@ from parity.checking import NotTheSame, check, climb_all
 from parity.ladder import numeric
 from parity.ladder.rungs import NUMERIC, batch_stats, replay, trajectory
 from parity.ladder.tolerance import compare_rounded
-from parity.pairs.pair import (
-    Batch,
-    Case,
-    create_pair,
-    model_pair,
-    named_optimizer,
-    randomised,
-    shared_weights,
-)
+from parity.pairs.case import Case
+from parity.pairs.examples import randomised, shared_weights
+from parity.pairs.pair import CROSS_ENTROPY, Batch, create_pair, model_pair, named_optimizer
 from parity.pairs.weights import to_arrays
 from parity.shell.options import RUNGS
+
+ALL_DTYPES = "float64", "float32", "bfloat16"
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +46,9 @@ def test_a_correct_pair_passes(make, rung, batches):
     wide, narrow = numeric.climb(rung, pair, shared_weights(pair, 0), batches)
     assert (wide.model, wide.rung, wide.dtype) == (pair.name, rung, "float64")
     assert (narrow.model, narrow.rung, narrow.dtype) == (pair.name, rung, "float32")
-    assert wide.passed, wide
-    assert narrow.passed, narrow
+    compared = rung != "batch_stats" or pair.name != "simple_cnn"
+    assert wide.passed is (True if compared else None), wide
+    assert narrow.passed is wide.passed, narrow
 
 
 @pytest.mark.parametrize(
@@ -65,10 +62,10 @@ def test_a_correct_pair_passes(make, rung, batches):
 def test_a_correct_pair_passes_in_bfloat16(make):
     pair = make()
     for rung in NUMERIC:
-        found = climb_all(pair, [rung], batches=pairs.batches(pair), jit=False, bfloat16=True)
+        found = climb_all(pair, [rung], batches=pairs.batches(pair), jit=False, dtypes=ALL_DTYPES)
         results = list(found)
         assert [r.dtype for r in results] == ["float64", "float32", "bfloat16"]
-        assert all(r.passed for r in results), results
+        assert all(r.passed is not False for r in results), results
 
 
 def test_a_fault_in_bfloat16_alone_is_found():
@@ -79,7 +76,7 @@ def test_a_fault_in_bfloat16_alone_is_found():
         return outputs * 1.5 if x.dtype == jnp.bfloat16 else outputs
 
     wrong = dataclasses.replace(pair, jax_apply=faulty)
-    found = list(climb_all(wrong, ["forward"], jit=False, bfloat16=True))
+    found = list(climb_all(wrong, ["forward"], jit=False, dtypes=ALL_DTYPES))
     assert [(r.dtype, r.passed) for r in found] == [
         ("float64", True), ("float32", True), ("bfloat16", False),
     ]  # fmt: skip
@@ -93,7 +90,7 @@ def test_a_sum_in_sequence_is_credited_with_its_rounding():
     batch = Batch(rng.standard_normal((32, 1000)) + 1, np.arange(32))
 
     def both(state, batch):
-        values = batch.images * state["scale"]
+        values = batch.inputs * state["scale"]
         rows = values.sum(1)
         weighted = np.arange(32.0) @ values
         in_sequence = {"sum": np.cumsum(values)[-1:], "rows": rows, "weighted": weighted}
@@ -111,14 +108,14 @@ def test_a_sum_in_sequence_is_credited_with_its_rounding():
 
 @pytest.mark.parametrize("lucky, passed", [(True, True), (False, False)])
 def test_a_jump_that_the_twin_was_spared_by_luck(lucky, passed):
-    """PyTorch's jumped at an activation near zero; JAX's does so too when the weights move, or is
+    """JAX's jumped at an activation near zero; PyTorch's does so too when the weights move, or is
     of a higher precision and never does."""
     batch = Batch(np.zeros((2, 1)), np.zeros(2, int))
     oracle = {"gradient": np.ones(4)}
 
     def sides(state, _):
         jumps = lucky and (state["weight"] != 1).any()
-        return {"gradient": np.full(4, 1.01 if jumps else 1.0)}, {"gradient": np.full(4, 1.01)}
+        return {"gradient": np.full(4, 1.01)}, {"gradient": np.full(4, 1.01 if jumps else 1.0)}
 
     state = {"weight": np.ones(100, np.float32), "count": np.array(3)}
     figures = numeric._measure((oracle, oracle), sides(state, batch), "float32")
@@ -163,7 +160,7 @@ def test_every_module_is_compared_in_order(batches):
 def test_without_normalisation_there_are_no_statistics(batches):
     pair = create_pair("simple_cnn")
     for found in numeric.climb("batch_stats", pair, shared_weights(pair, 0), batches):
-        assert found.passed and found.detail == "neither side has such a tensor"
+        assert found.passed is None and found.detail == "neither side has such a tensor"
 
 
 class NormNet(nnx.Module):
@@ -202,7 +199,7 @@ def test_the_options_of_momentum(momentum, batches):
     sizes = batch_stats.sequences(Case(pair, "float64"), state, batches[0])
     assert [size for size, _ in sizes] == [16, 3, 1]
     for found in numeric.climb("batch_stats", pair, state, batches, jit=False):
-        assert found.passed and found.detail.startswith("largest of 9 tensors"), found
+        assert found.passed and found.detail.startswith("largest of 12 tensors"), found
     other = pair_of(0.2 if momentum is None else None)
     assert not numeric.climb("batch_stats", other, state, batches, jit=False)[0].passed
 
@@ -264,7 +261,7 @@ def test_sixty_steps_of_training(name, optimizer, lr, options, batches, record_p
     state = shared_weights(pair, 0)
     if name != "simple_cnn":
         state = to_arrays(pair.model.init(0), pair.model)
-        batches = [Batch(batch.images[:, ::2, ::2], batch.labels) for batch in batches]
+        batches = [Batch(batch.inputs[:, ::2, ::2], batch.labels) for batch in batches]
     results = list(trajectory.run(pair, state, batches, narrow=False))
     assert [found.rung for found in results][-1] == "eval_after_training"
     for found in results:
@@ -293,10 +290,15 @@ def test_a_pair_of_ones_own(batches):
         "data", "forward", "loss", "gradients", "batch_stats", "optimizer", "trajectory",
         "eval_after_training",
     }  # fmt: skip
-    assert all(r.passed for r in found)
+    assert [r.rung for r in found if not r.passed] == ["batch_stats", "batch_stats"]
+    assert all(r.passed is not False for r in found)
     with pytest.raises(NotTheSame, match=r"first departs: output .* of norm.*eps is 1e-06") as info:
         check(pairs.mlp(eps=1e-6), jit=False, steps=5)
-    assert sum(r.diagnosis is not None for r in info.value.results) == 1
+    results = info.value.results
+    assert all((r.diagnosis is not None) is (r.passed is False) for r in results)
+    texts = [r.diagnosis.text for r in results if r.diagnosis is not None]
+    assert all("norm: eps is 1e-06" in text for text in texts if text.startswith("follows"))
+    assert sum(text.startswith("first departs") for text in texts) == 1
 
 
 @pytest.mark.proof
@@ -357,17 +359,27 @@ def test_nothing_to_compare_is_told(tmp_path):
         check(pairs.mlp(), ["init"])
 
 
-def test_a_model_that_cannot_be_run_fails_its_rung():
-    pair = pairs.mlp()
-
+def test_a_model_that_cannot_be_run_is_told_with_its_line():
     def broken(variables, x):
-        x = parity.tap("fc1", x @ variables["fc1.weight"])
         return x @ variables["fc2.weight"]
 
-    found = list(climb_all(dataclasses.replace(pair, jax_apply=broken), ["forward"]))
-    assert not found[0].passed and found[0].detail.startswith("it cannot be run: ")
-    assert found[0].diagnosis is not None
-    assert found[0].diagnosis.text.endswith("the last module to complete: fc1")
+    with pytest.raises(
+        InputError, match=r"mlp: jax_apply in eval mode failed: TypeError: .*test_la"
+    ):
+        list(climb_all(dataclasses.replace(pairs.mlp(), jax_apply=broken), ["forward"]))
+
+
+def test_a_loss_that_cannot_be_run_fails_its_rung():
+    def broken(outputs, labels):
+        raise KeyError("logits")
+
+    pair = dataclasses.replace(pairs.mlp(), loss=parity.Loss(CROSS_ENTROPY.torch, broken))
+    given = pairs.batches(pair)
+    found = list(climb_all(pair, ["forward", "loss"], batches=given, jit=False))
+    assert [r.passed for r in found] == [True, True, False]
+    assert "it cannot be run: KeyError: 'logits'" in found[2].detail
+    assert found[2].diagnosis is not None
+    assert found[2].diagnosis.text.endswith("the last module to complete: fc2")
 
 
 def test_randomised_weights_hide_nothing():

@@ -43,9 +43,9 @@ def test_the_json_has_the_schema(tmp_path):
         parse_constant=lambda name: pytest.fail(name),
     )
     assert set(content) == {
-        "schema", "environment", "data", "results", "comparison", "mutants",
+        "schema", "stopped", "environment", "data", "results", "comparison", "mutants",
     }  # fmt: skip
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert content["results"][0] == {
         "model": "simple_cnn",
         "rung": "forward",
@@ -57,6 +57,7 @@ def test_the_json_has_the_schema(tmp_path):
         "detail": "a | b",
         "modules": [],
         "steps": [],
+        "remarks": [],
         "diagnosis": None,
     }
     assert content["results"][1]["measured"] is None

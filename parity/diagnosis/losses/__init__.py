@@ -1,0 +1,1 @@
+"""What porting a loss tends to get wrong, and the trying of it on PyTorch's own loss."""

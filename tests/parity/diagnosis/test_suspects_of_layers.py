@@ -1,0 +1,377 @@
+"""Norms, attention, recurrence, embedding, activations: one suspect gives a faulty port's value."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from faults import Fault, array, one_suspect, same
+from legal_calls import IDS, M, S, X, draw, module
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from parity.diagnosis.suspects import Call, Intercept, suspects
+
+
+def standard(x, axes, eps=1e-5, ddof=0, centred=True, outside=False):
+    x = array(x)
+    mean = x.mean(axes, keepdims=True) if centred else 0
+    var = x.var(axes, ddof=ddof, keepdims=True) if centred else (x**2).mean(axes, keepdims=True)
+    return (x - mean) / (np.sqrt(var) + eps if outside else np.sqrt(var + eps))
+
+
+def norm_faults() -> Iterator[tuple[Any, ...]]:
+    layer, group = lambda: F.layer_norm(S, (8,)), lambda: F.group_norm(X, 2)
+    yield layer, lambda: standard(S, -1, 1e-6), "eps is 1e-06 and not 1e-05"
+    yield layer, lambda: standard(S, -1, ddof=1), "unbiased"
+    yield layer, lambda: standard(S, -1, centred=False), "RMS"
+    yield layer, lambda: standard(S, -1, outside=True), "added to the deviation"
+    yield layer, lambda: standard(S, 1), "over axis 1"
+    yield layer, lambda: standard(S, (1, 2)), "all axes but the batch's"
+    yield layer, lambda: standard(S, 0), "over the batch's axis"
+    yield (
+        lambda: F.rms_norm(S, (8,), eps=1e-6),
+        lambda: standard(S, -1, 1e-6, centred=False, outside=True),
+        "added to the root",
+    )
+    yield lambda: F.rms_norm(S, (8,)), lambda: standard(S, -1, 1e-6, centred=False), "eps is 1e-06"
+    grouped = array(X).reshape(2, 2, 2, 8, 6)
+    yield (
+        group,
+        lambda: standard(grouped, (2, 3, 4), outside=True).reshape(X.shape),
+        "added to the deviation",
+    )
+    strided = array(X).reshape(2, 2, 2, 8, 6)  # [n, in a group, groups, h, w]
+    eight = draw(2, 8, 3, 3)
+    yield (
+        lambda: F.group_norm(eight, 2),
+        lambda: standard(array(eight).reshape(2, 4, 2, 9), (1, 3)).reshape(eight.shape),
+        "the channels of a group are strided",
+    )
+    yield group, lambda: standard(strided, 2).reshape(X.shape), "each place"
+    yield group, lambda: standard(X, (1, 2, 3)), "the number of groups is 1 and not 2"
+    yield group, lambda: standard(X, (2, 3)), "the number of groups is 4 and not 2"
+    instance = lambda: F.instance_norm(X)  # noqa: E731
+    yield instance, lambda: standard(X, (2, 3), ddof=1), "unbiased"
+    yield instance, lambda: standard(X, (1, 2, 3)), "one mean and variance"
+    yield instance, lambda: standard(X, (0, 2, 3)), "batch normalisation"
+    unit = lambda: F.normalize(M, dim=1)  # noqa: E731
+    length = np.linalg.norm(array(M), axis=1, keepdims=True)
+    yield unit, lambda: array(M) / np.sqrt(length**2 + 1e-6), "1e-06 is added to the square"
+    yield unit, lambda: array(M) / (length + 1e-6), "1e-06 is added to the norm"
+    yield unit, lambda: array(M) / np.linalg.norm(array(M), axis=0), "over axis 0"
+    yield unit, lambda: array(M) / abs(array(M)).sum(1, keepdims=True), "L1"
+
+    def local(alpha):
+        squares = np.pad(array(X) ** 2, [(0, 0), (1, 1), (0, 0), (0, 0)])
+        total = squares[:, :4] + squares[:, 1:5] + squares[:, 2:]
+        return array(X) / (1 + alpha * total) ** 0.75
+
+    yield lambda: F.local_response_norm(X, 3), lambda: local(1e-4), "alpha is not divided"
+
+
+def batch_norm_faults() -> Iterator[tuple[Any, ...]]:
+    three = draw(4, 3, 5, 5)
+
+    def mean_of_halves():
+        x = array(three)
+        var = (x[:2].var((0, 2, 3)) + x[2:].var((0, 2, 3))) / 2
+        centred = x - x.mean((0, 2, 3), keepdims=True)
+        return centred / np.sqrt(var + 1e-5).reshape(1, 3, 1, 1)
+
+    made = module(nn.BatchNorm2d(3, affine=False), three)
+    halves = lambda: np.concatenate(  # noqa: E731
+        [standard(half, (0, 2, 3)) for half in three.chunk(2)]
+    )
+    yield made, halves, "each half of the batch is normalised by itself", "batch_norm"
+    yield made, mean_of_halves, "the mean of the halves' variances", "batch_norm"
+    yield made, lambda: standard(three, (0, 2, 3), ddof=1), "unbiased", "batch_norm"
+    yield made, lambda: standard(three, 0), "each place has its own", "batch_norm"
+    untracked = module(nn.BatchNorm2d(3, affine=False, track_running_stats=False), three)
+    yield untracked, lambda: standard(three, (0, 2, 3), 1e-3), "eps is 0.001", "batch_norm"
+
+
+def softmax(x, axis=-1):
+    x = np.exp(x - x.max(axis, keepdims=True))
+    return x / x.sum(axis, keepdims=True)
+
+
+Q, K, V = draw(2, 3, 5, 4), draw(2, 3, 5, 4, seed=1), draw(2, 3, 5, 4, seed=2)
+MASK = torch.ones(5, 5, dtype=torch.bool).tril() & (draw(5, 5, seed=4) > -1) | torch.eye(5).bool()
+
+
+def attend(q, k, v, scale=0.5, mask=None, after=None, axis=-1):
+    q, k, v = map(array, (q, k, v))
+    scores = q @ k.swapaxes(-1, -2) * scale
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    weights = softmax(scores, axis)
+    return (weights if after is None else after(scores, weights)) @ v
+
+
+def attention_faults() -> Iterator[tuple[Any, ...]]:
+    call, mask = lambda: F.scaled_dot_product_attention(Q, K, V), array(MASK)
+    masked = lambda: F.scaled_dot_product_attention(Q, K, V, MASK)  # noqa: E731
+    yield call, lambda: attend(Q, K, V, 1), "not scaled"
+    yield call, lambda: attend(Q, K, V, 1 / 4), "number of channels, not its root"
+    yield call, lambda: attend(Q, K, V, 12**-0.5), "of the model's width"
+    yield call, lambda: attend(Q, K, V, mask=np.tri(5, dtype=bool)), "is causal"
+    yield call, lambda: attend(Q, K, V, axis=-2), "over the queries"
+    yield call, lambda: attend(K, Q, V), "query and key are exchanged"
+    yield call, lambda: attend(Q, V, K), "key and value are exchanged"
+    yield (
+        call,
+        lambda: attend(Q.swapaxes(1, 2), K.swapaxes(1, 2), V.swapaxes(1, 2)).swapaxes(1, 2),
+        "over the heads",
+    )
+    yield masked, lambda: attend(Q, K, V), "the mask is ignored"
+    yield masked, lambda: attend(Q, K, V, after=lambda s, w: softmax(s + mask)), "added"
+    yield masked, lambda: attend(Q, K, V, after=lambda s, w: w * mask), "after the softmax"
+    yield masked, lambda: attend(Q, K, V, after=lambda s, w: softmax(s * mask)), "before the soft"
+    yield masked, lambda: attend(Q, K, V, mask=mask.T), "the mask is transposed"
+    numbers = torch.zeros(5, 5, dtype=torch.float64).masked_fill(~MASK, -1e9)
+    finite = lambda: F.scaled_dot_product_attention(Q, K, V, numbers)  # noqa: E731
+    yield finite, lambda: attend(Q, K, V, after=lambda s, w: w * mask), "after the softmax"
+    short = lambda: F.scaled_dot_product_attention(Q[:, :, :3], K, V, is_causal=True)  # noqa: E731
+    yield short, lambda: attend(Q[:, :, :3], K, V, mask=np.tri(3, 5, 2, bool)), "the last key"
+    yield short, lambda: attend(Q[:, :, :3], K, V, mask=np.tri(3, 5, 1, bool)), "shifted by one"
+    yield short, lambda: attend(Q[:, :, :3], K, V), "not causal"
+    more = draw(2, 6, 5, 4)
+    yield (
+        lambda: F.scaled_dot_product_attention(more, K, V, enable_gqa=True),
+        lambda: attend(more, np.tile(K, (1, 2, 1, 1)), np.tile(V, (1, 2, 1, 1))),
+        "tiled and not repeated",
+    )
+
+
+def heads_faults() -> Iterator[tuple[Any, ...]]:
+    """`nn.MultiheadAttention` of width 6 and 2 heads, batch first."""
+    x = draw(2, 5, 6)
+    made = nn.MultiheadAttention(6, 2, batch_first=True).double()
+    w, b = draw(18, 6), draw(18)
+    with torch.no_grad():
+        made.in_proj_weight.copy_(w)
+        made.in_proj_bias.copy_(b)
+        made.out_proj.bias.copy_(draw(6))
+    out, out_bias = array(made.out_proj.weight), array(made.out_proj.bias)
+    padding = torch.zeros(2, 5, dtype=torch.bool)
+    padding[:, 3:] = True
+
+    def port(split="hd", merged="hd", order=(0, 1, 2), mask=None, scale=3**-0.5):
+        parts = (array(x) @ array(w).T + array(b)).reshape(2, 5, 3, 6)
+        q, k, v = (parts[:, :, i] for i in order)
+
+        def heads(t):
+            if split == "hd":
+                return t.reshape(2, 5, 2, 3).transpose(0, 2, 1, 3)
+            return t.reshape(2, 5, 3, 2).transpose(0, 3, 1, 2)
+
+        found = attend(heads(q), heads(k), heads(v), scale, mask)  # [n, heads, positions, d]
+        axes = (0, 2, 1, 3) if merged == "hd" else (0, 2, 3, 1)
+        return found.transpose(axes).reshape(2, 5, 6) @ out.T + out_bias
+
+    def port_together():
+        """[heads, 3, d] in the place of [3, heads, d]."""
+        parts = (array(x) @ array(w).T + array(b)).reshape(2, 5, 2, 3, 3)
+        q, k, v = (parts[:, :, :, i].transpose(0, 2, 1, 3) for i in range(3))
+        return attend(q, k, v, 3**-0.5).transpose(0, 2, 1, 3).reshape(2, 5, 6) @ out.T + out_bias
+
+    name = "multi_head_attention_forward"
+    turned = lambda port: lambda: port().transpose(1, 0, 2)  # noqa: E731
+    call = lambda: made(x, x, x)  # noqa: E731
+    padded = lambda: made(x, x, x, key_padding_mask=padding)  # noqa: E731
+    seen = array(padding)[:, None, None]
+    for made_call, value, part in (
+        (call, lambda: port("dh", "dh"), "[d, h] in the place of [h, d]"),
+        (call, lambda: port("dh", "hd"), "in q, k and v and not in the output"),
+        (call, lambda: port("hd", "dh"), "merged [d, h]"),
+        (call, lambda: port(order=(1, 0, 2)), "in the order k, q, v"),
+        (call, lambda: port(order=(2, 0, 1)), "in the order v, q, k"),
+        (call, port_together, "q, k and v together"),
+        (call, lambda: port(scale=6**-0.5), "model's width"),
+        (call, lambda: port(scale=1), "not scaled"),
+        (padded, lambda: port(mask=seen), "padding mask is inverted"),
+        (padded, port, "padding mask is ignored"),
+    ):
+        yield made_call, turned(value), part, name
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def weights_of(layer):
+    return [array(t) for t in layer._flat_weights]
+
+
+def lstm(weights, x, order="ifgo", forget=0.0, squash=np.tanh):
+    w, u, b, c = weights
+    h = s = np.zeros((len(x), u.shape[1]))
+    found = []
+    for t in range(x.shape[1]):
+        parts = np.split(x[:, t] @ w.T + b + h @ u.T + c, 4, -1)
+        i, f, g, o = (parts[order.index(gate)] for gate in "ifgo")
+        s = sigmoid(f + forget) * s + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * squash(s)
+        found.append(h)
+    return np.stack(found, 1)
+
+
+def gru(weights, x, order="rzn", reset="product", swapped=False):
+    w, u, b, c = weights
+    size = u.shape[1]
+    h = np.zeros((len(x), size))
+    at = {gate: slice(order.index(gate) * size, (order.index(gate) + 1) * size) for gate in "rzn"}
+    found = []
+    for t in range(x.shape[1]):
+        ins, outs = x[:, t] @ w.T + b, h @ u.T + c
+        r, z = (sigmoid(ins[:, at[g]] + outs[:, at[g]]) for g in "rz")
+        n = at["n"]
+        inner = {
+            "product": r * outs[:, n],
+            "state": (r * h) @ u[n].T + c[n],
+            "bare": r * (h @ u[n].T) + c[n],
+        }[reset]
+        new = np.tanh(ins[:, n] + inner)
+        h = z * new + (1 - z) * h if swapped else (1 - z) * new + z * h
+        found.append(h)
+    return np.stack(found, 1)
+
+
+def recurrent_faults() -> Iterator[tuple[Any, ...]]:
+    for kind, made in (("lstm", nn.LSTM), ("gru", nn.GRU)):
+        layer = made(8, 3, batch_first=True)
+        call = module(layer, S)
+        numpy = {"lstm": lstm, "gru": gru}[kind]
+        gates = {"lstm": "ifgo", "gru": "rzn"}[kind]
+        run = lambda numpy=numpy, layer=layer, **how: numpy(  # noqa: E731
+            weights_of(layer), array(S), **how
+        )
+        for order in itertools.islice(itertools.permutations(gates), 1, 6):
+            port = lambda run=run, order=order: run(order="".join(order))  # noqa: E731
+            yield call, port, f"in the order {', '.join(order)} and", kind
+        w = lambda i, layer=layer: weights_of(layer)[i]  # noqa: E731
+        for part, kept in (("state's bias is missing", (1, 0)), ("biases are missing", (0, 0))):
+            port = lambda w=w, numpy=numpy, k=kept: numpy(  # noqa: E731
+                [w(0), w(1), w(2) * k[0], w(3) * k[1]], array(S)
+            )
+            yield call, port, part, kind
+        if kind == "lstm":
+            yield call, lambda run=run: run(forget=1.0), "1 is added to the forget gate", kind
+            yield call, lambda run=run: run(squash=lambda s: s), "goes out without tanh", kind
+        else:
+            yield call, lambda run=run: run(reset="state"), "to the state before the product", kind
+            yield call, lambda run=run: run(reset="bare"), "outside the reset gate", kind
+            yield call, lambda run=run: run(swapped=True), "the new state's share", kind
+    both = nn.LSTM(8, 3, batch_first=True, bidirectional=True)
+    call, x = module(both, S), array(S)
+    ways = lambda: (weights_of(both)[:4], weights_of(both)[4:])  # noqa: E731
+    join = lambda *parts: np.concatenate(parts, -1)  # noqa: E731
+    yield (
+        call,
+        lambda: join(lstm(ways()[0], x), lstm(ways()[1], x[:, ::-1])),
+        "not turned back",
+        "lstm",
+    )
+    yield call, lambda: join(lstm(ways()[0], x), lstm(ways()[1], x)), "as the first does", "lstm"
+    yield (
+        call,
+        lambda: join(lstm(ways()[1], x[:, ::-1])[:, ::-1], lstm(ways()[0], x)),
+        "joined in the other order",
+        "lstm",
+    )
+    one = nn.GRU(8, 3, batch_first=True)
+    along = lambda: gru(weights_of(one), x.swapaxes(0, 1)).swapaxes(0, 1)  # noqa: E731
+    yield module(one, S), along, "along the batch and not along time", "gru"
+    plain = nn.RNN(8, 3, batch_first=True)
+
+    def relu():
+        w, u, b, c = weights_of(plain)
+        h, found = np.zeros((2, 3)), []
+        for t in range(5):
+            h = np.maximum(x[:, t] @ w.T + b + h @ u.T + c, 0)
+            found.append(h)
+        return np.stack(found, 1)
+
+    yield module(plain, S), relu, "relu in the place of tanh", "rnn_tanh"
+
+
+def embedding_faults() -> Iterator[tuple[Any, ...]]:
+    table, ids = draw(4, 8), array(IDS)
+    call = lambda: F.embedding(IDS, table)  # noqa: E731
+    yield call, lambda: array(table)[ids] * 8**0.5, "scaled by the root"
+    yield call, lambda: array(table)[np.minimum(ids + 1, 3)], "one more"
+    yield call, lambda: array(table)[ids] * (ids != 0)[..., None], "row 0 is zero"
+    bags = lambda: F.embedding_bag(IDS, table)  # noqa: E731
+    yield bags, lambda: array(table)[ids].sum(1), "the sum in the place of the mean"
+
+
+def activation_faults() -> Iterator[tuple[Any, ...]]:
+    x = 3 * draw(40)
+    numbers = lambda: jnp.asarray(array(x))  # noqa: E731
+    yield from (
+        (lambda: F.gelu(x), lambda: jax.nn.gelu(numbers(), True), "gelu by tanh"),
+        (
+            lambda: F.gelu(x, approximate="tanh"),
+            lambda: jax.nn.gelu(numbers(), False),
+            "gelu without the approximation",
+        ),
+        (lambda: F.gelu(x), lambda: numbers() * sigmoid(1.702 * array(x)), "quick gelu"),
+        (lambda: F.silu(x), lambda: jax.nn.hard_silu(numbers()), "hardswish in the place"),
+        (lambda: F.relu6(x), lambda: jax.nn.relu(numbers()), "relu in the place"),
+        (
+            lambda: torch.sigmoid(x),
+            lambda: np.clip(0.2 * array(x) + 0.5, 0, 1),
+            "0.2 x + 0.5 cut",
+        ),
+        (lambda: F.leaky_relu(x, 0.2), lambda: jax.nn.leaky_relu(numbers()), "0.01 and not 0.2"),
+        (lambda: F.elu(x, 0.5), lambda: jax.nn.elu(numbers()), "alpha is 1 and not 0.5"),
+        (lambda: F.celu(x, 0.5), lambda: jax.nn.elu(numbers(), 0.5), "not divided by alpha"),
+        (lambda: F.mish(x), lambda: jax.nn.silu(numbers()), "silu in the place"),
+        (lambda: F.softplus(x, 2.0), lambda: jax.nn.softplus(numbers()), "beta is 1 and not 2"),
+        (lambda: F.hardtanh(x, 0, 6), lambda: jax.nn.relu(numbers()), "relu in the place"),
+        (lambda: F.logsigmoid(x), lambda: jax.nn.sigmoid(numbers()), "sigmoid in the place"),
+    )
+    value, gate = (array(t) for t in X.chunk(2, 1))
+    glu = lambda: F.glu(X, 1)  # noqa: E731
+    yield glu, lambda: gate * sigmoid(value), "the halves are exchanged"
+    yield glu, lambda: value * np.tanh(gate), "the gate is tanh"
+    yield glu, lambda: array(X)[:, ::2] * sigmoid(array(X)[:, 1::2]), "every other channel"
+    slopes = draw(4)
+    prelu = lambda: F.prelu(X, slopes)  # noqa: E731
+    yield prelu, lambda: np.where(X > 0, X, array(X) * array(slopes)[0]), "the first one's slope"
+    yield prelu, lambda: np.where(X > 0, X, array(X) * 0.25), "0.25 and not learnt"
+    yield lambda: torch.softmax(S, 2), lambda: softmax(array(S), 1), "over axis 1"
+    yield lambda: F.log_softmax(S, 2), lambda: softmax(array(S)), "softmax in the place of log"
+
+
+GROUPS = (norm_faults, batch_norm_faults, attention_faults, heads_faults, recurrent_faults,
+          embedding_faults, activation_faults)  # fmt: skip
+FAULTS = [Fault(*fault) for group in GROUPS for fault in group()]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.part)
+def test_one_suspect_gives_what_a_faulty_port_gives(fault):
+    one_suspect(fault)
+
+
+@torch.no_grad()
+def test_lengths_that_are_ignored():
+    layer = nn.GRU(8, 3, batch_first=True)
+    packed = pack_padded_sequence(S, [5, 3], batch_first=True)
+    calls: list[Call] = []
+    interceptor = Intercept()
+    interceptor.on_call = lambda _, call: calls.append(call)
+    with interceptor:
+        module(layer, packed)()
+    (call,) = (call for call in calls if call.name == "gru")
+    (thunk,) = (thunk for text, thunk in suspects(call) if "the lengths are ignored" in text)
+    x = array(S).copy()
+    x[1, 3:] = 0
+    assert not same(array(call.plain()[1]), gru(weights_of(layer), x)[:, -1][None])
+    assert same(array(thunk()[1]), gru(weights_of(layer), x)[:, -1][None])
