@@ -66,6 +66,11 @@ def _diagnosed(failed: Result, known: Known) -> Diagnosis:
         return found
     # What departs earlier on the ladder is the cause of what departs later.
     for part in (forward, gradients, statistics):
+        unexplained = known.unexplained
+        if part is not statistics and unexplained is not None:
+            if failed.rung != "batch_stats":
+                return unexplained
+            continue
         found = part.find(known)
         if found is not None:
             return found

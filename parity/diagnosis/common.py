@@ -85,6 +85,16 @@ class Known:
         text = f"follows from what was found before: {causes}"
         return Diagnosis(None, None, None, None, None, text, tuple(found))
 
+    @property
+    def unexplained(self) -> Diagnosis | None:
+        """That a failure is behind a departure that no suspect explained; None without any."""
+        found = [fault for fault, _ in self.found if fault.cause is None]
+        if not found:
+            return None
+        places = ", ".join(dict.fromkeys(fault.module for fault in found))
+        text = f"behind what departs before it, for which no cause was found: {places}"
+        return Diagnosis(None, None, None, None, None, text)
+
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
         """PyTorch's side makes the accepted changes inside."""
@@ -150,6 +160,8 @@ def said(
     if not faults and module is not None:
         faults = (Fault(module, cause, error, (module,)),)
     text += f". Cause: {cause}." if cause else ". No usual suspect makes the two agree."
+    if cause and faults and module not in faults[0].places:
+        text += f" It is in {', '.join(faults[0].places[:4])}."
     for fault in faults[1:]:
         text += f" Also {_place(fault)}{fault.cause or 'no usual suspect makes the two agree'}."
     return Diagnosis(module, error, before, before_error, cause, text, tuple(faults))

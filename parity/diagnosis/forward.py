@@ -49,13 +49,14 @@ def find(known: Known) -> Diagnosis | None:
     for fault in faults:
         known.add(fault, search_.changes.get(fault, ()))
     name = _name(event.name)
-    cause = next((fault.cause for fault in faults if fault.module == faults[0].module), None)
+    if name.startswith(OUTPUTS) and faults:  # nothing inside is named: the calls say more
+        name = faults[0].module
     return said(
-        faults[0].module if faults else name,
+        name,
         error,
         None if before is None else _name(before.name),
         before_error,
-        cause,
+        faults[0].cause if faults else None,
         what=f"output (in {mode} mode)",
         faults=_merged(faults),
     )
@@ -165,11 +166,9 @@ class _Search:
 
     def fault(self, event: Event, error: float, change: Change) -> Fault:
         """The fault that a change mends, which is made from now on."""
-        places = tuple(dict.fromkeys(site.module or OUTPUTS for site in sorted(change.sites or ())))
-        module = _name(event.name)
-        if module.startswith(OUTPUTS) and len(places) >= 1:
-            module = places[0]
-        fault = Fault(module, change.text, error, tuple(dict.fromkeys((module, *places))))
+        owners = dict.fromkeys(site.module for site in sorted(change.sites or ()))
+        places = tuple(owner or _name(event.name) for owner in owners)  # the net's own calls
+        fault = Fault(places[0], change.text, error, places)
         self.changes[fault] = (*self.changes.get(fault, ()), change)
         self.made.append(change)
         return fault

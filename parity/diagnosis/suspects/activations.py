@@ -254,7 +254,7 @@ def softmax_suspects(call: Call) -> Suspects:
             yield f"the {name} is taken twice", call.then(lambda out: call.function(out, dim=dim))
     for temperature in (2.0, 0.5, 0.1, 10.0):
         yield (
-            f"the {name} has a temperature of {temperature:g}",
+            f"the {name} has a temperature of {temperature:g}: a scale of {1 / temperature:g}",
             call.with_input(lambda t=temperature: x / t),
         )
     if isinstance(dim, int) and call.name == "softmax":

@@ -32,7 +32,10 @@ def transposed_conv_suspects(call: Call) -> Suspects:
         yield "the output_padding is missing", call.with_(output_padding=0)
         tried.append((front, front))
     for cause, other in (
-        ("the output is cropped as by 'SAME'", _same(spans, stride)),
+        (
+            _SAME if not max(extra) else f"{_SAME}, the output_padding at the start",
+            _same(spans, stride),
+        ),
         ("the output is not cropped: the padding is 'VALID'", _valid(spans, stride)),
         (
             "the padding is the dilated input's and not that of the convolution it transposes",
@@ -63,6 +66,9 @@ def transposed_conv_suspects(call: Call) -> Suspects:
             "the groups are in another order",
             call.with_(weight=lambda: w.unflatten(0, (groups, -1)).flip(0).flatten(0, 1)),
         )
+
+
+_SAME = "the output is cropped as by 'SAME'"
 
 
 def _same(spans: list[int], stride: Sequence[int]) -> tuple[list[int], list[int]]:
