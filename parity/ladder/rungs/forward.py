@@ -93,7 +93,7 @@ def matched(
 ) -> tuple[Tensors, Tensors]:
     """The tensors that both have, in PyTorch's order of completion and in its layout.
 
-    Outputs that one side has alone, and outputs of modules whose shapes do not fit, are remarked.
+    Outputs that one side has alone are remarked.
     """
     first: Tensors = {}
     for name, reference in theirs.items():
@@ -101,15 +101,7 @@ def matched(
             continue
         inner = not name.startswith(OUTPUTS)
         value = aligned(ours[name], reference, case.pair.channels_last, inner)
-        if value is not None:
-            first[name] = value
-        elif inner:
-            remarks.append(
-                f"{_bare(name)} is {list(ours[name].shape)} in JAX and {list(reference.shape)} in "
-                "PyTorch: not compared"
-            )
-        else:  # a difference
-            first[name] = ours[name]
+        first[name] = case.to_torch_layout(ours[name]) if value is None else value
     lists = {"PyTorch": (theirs, ours), "JAX": (ours, theirs)}
     for side, (have, lack) in lists.items():
         alone = {_bare(n) for n in have if n.startswith(OUTPUTS) and n not in lack}
