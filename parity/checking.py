@@ -10,7 +10,7 @@ from parity.ladder.result import Comparison, Result, result
 from parity.ladder.rungs import NUMERIC, init, inputs, trajectory
 from parity.pairs.blame import told
 from parity.pairs.examples import prepared, shared_weights
-from parity.pairs.pair import Batch, Pair, Tensors
+from parity.pairs.pair import MODES, Batch, Pair, Tensors
 from parity.pairs.preflight import preflight
 
 RUNGS = ("data", "init", *NUMERIC, "trajectory")
@@ -125,6 +125,11 @@ def climb_all(
     chosen = tuple(pair.dtypes if dtypes is None else dtypes)
     _check_names(rungs, RUNGS, "rung")
     _check_names(chosen, DTYPES, "precision")
+    _check_names(pair.modes, MODES, "mode")
+    if not chosen or not pair.modes:
+        raise InputError(f"{pair.name}: give at least one of dtypes and of modes")
+    if any(not name.strip() for name in (*pair.accept, *accept)):
+        raise InputError(f"{pair.name}: an empty name in accept would accept everything")
     if batches is None:
         pair, examples = prepared(pair)
         batches = [examples]

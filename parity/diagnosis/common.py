@@ -120,9 +120,15 @@ class Known:
         return next(fits, None)
 
     def accepted_whole(self, failed: Result) -> Result:
-        """Passed, with a remark, where the diagnosis explains all of it by accepted causes."""
-        faults = failed.diagnosis.faults if failed.diagnosis is not None else ()
-        if not faults or not all(self.is_accepted(fault.cause) for fault in faults):
+        """Passed, with a remark, where the diagnosis explains all of it by accepted causes.
+
+        Those are causes that reproduce JAX's numbers without a change of PyTorch's calls, as an
+        optimizer's; what only follows from another failure is not explained.
+        """
+        why = failed.diagnosis
+        faults = () if why is None or why.module is None else why.faults
+        changed = {fault for fault, changes in self.found if changes}
+        if not faults or not all(self.is_accepted(f.cause) and f not in changed for f in faults):
             return failed
         causes = tuple(self._note(fault) for fault in faults)
         return dataclasses.replace(failed, passed=True, remarks=(*failed.remarks, *causes))

@@ -146,18 +146,13 @@ class _Search:
             raw = forward.ours(case)(state, batch)
             back = _cotangents(case, state, batch)
         theirs = forward.theirs(case)(state, batch)
-        values, theirs = forward.matched(case, raw, theirs, [])
+        ways = forward.layouts(case, raw, theirs)
+        values = {name: way(raw[name]) for name, way in ways.items()}
         same = {n: v for n, v in values.items() if relative_error(v, theirs[n]) <= known.same}
-        self.targets = dict(forced.in_mode(same, mode))
+        found = dict(forced.in_mode(same, mode))
         # A cotangent has the layout of its value.
-        self.cotangents: Tensors = {}
-        for name, value in self.targets.items():
-            cotangent = back.get(name)
-            if cotangent is not None:
-                moved = _as_value(raw[f"{name} in {mode} mode"], value, cotangent)
-                if moved is not None:
-                    self.cotangents[name] = moved
-        self.targets = {n: v for n, v in self.targets.items() if n in self.cotangents}
+        self.cotangents = {n: ways[f"{n} in {mode} mode"](back[n]) for n in found if n in back}
+        self.targets = {name: found[name] for name in self.cotangents}
 
     def order(self) -> dict[str, int]:
         """The modules' places in the order of completion."""
@@ -295,20 +290,3 @@ class _Renamed:
 
 def _is_float(shape: Any) -> bool:
     return bool(jnp.issubdtype(shape.dtype, jnp.floating))
-
-
-def _as_value(raw: np.ndarray, value: np.ndarray, cotangent: np.ndarray) -> np.ndarray | None:
-    """The cotangent moved as the raw value was to become `value`."""
-    if raw.shape != cotangent.shape:
-        return None
-    places = np.arange(raw.size).reshape(raw.shape)
-    ways = [lambda a: a, lambda a: np.moveaxis(a, -1, 1) if a.ndim > 2 else a]
-    ways.append(lambda a: a.transpose(0, 2, 1, 3) if a.ndim == 4 else a)
-    ways.append(lambda a: a.transpose(1, 0, 2) if a.ndim == 3 else a)
-    for way in ways:
-        index = way(places)
-        if index.size == value.size:
-            index = index.reshape(value.shape)
-            if np.array_equal(raw.ravel()[index], value, equal_nan=True):
-                return cotangent.ravel()[index]
-    return None

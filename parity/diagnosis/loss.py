@@ -13,18 +13,11 @@ from parity.diagnosis.losses.search import explain
 from parity.diagnosis.losses.trials import Question, probes
 from parity.ladder.result import Diagnosis
 from parity.ladder.rungs import loss
-from parity.ladder.rungs.fixed import (
-    Structure,
-    filled,
-    jax_labels,
-    leaves,
-    structure_of,
-    to_jax,
-    torch_paths,
-)
+from parity.ladder.rungs.fixed import Structure, jax_labels, structure_of, to_jax, torch_paths
 from parity.ladder.tolerance import relative_error
 from parity.pairs.case import Case, precision
 from parity.pairs.pair import Batch, Tensors, to_numpy
+from parity.pairs.trees import filled, leaves
 
 OVERFLOWS = (
     "exp overflows: the largest output is not subtracted first, or a logarithm of what rounds to "

@@ -52,16 +52,6 @@ def find(case: Case, state: Tensors) -> Diagnosis:
     return Diagnosis("the optimizer", error, None, None, cause, text)
 
 
-def bias_correction_in_float32(case: Case, state: Tensors) -> bool:
-    """Whether all that departs is that Optax computes 1 - beta**t in float32."""
-    expected = _theirs(case, state)
-    observed, exact = _ours_twice(case, state)
-    names = [name for name in expected[0][0] if name in observed[0][0]]
-    if _error(observed, expected, names) <= FLOAT64_TOLERANCE:
-        return False
-    return _error(exact, expected, names) <= CORRECTED
-
-
 def _ours_twice(case: Case, state: Tensors) -> tuple[list[list[Tensors]], list[list[Tensors]]]:
     """JAX's parameters as they are, and with exact bias corrections if there are any."""
     original, calls = optax.tree_utils.tree_bias_correction, []

@@ -1,10 +1,13 @@
 """JAX's tensors in the shape of PyTorch's, where the layouts of the two tell how."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from parity.ladder.tolerance import relative_error
+
+Way = Callable[[np.ndarray], np.ndarray]
+"""From JAX's layout to PyTorch's."""
 
 SAME = 1e-6
 """Relative: two that are this near are in one layout."""
@@ -24,28 +27,41 @@ def aligned(
     also be NHWC where the model's is NCHW and the reverse, and have its heads on an axis of their
     own ([n, t, heads, d] against [n, t, heads d]).
     """
-    nearest: tuple[float, np.ndarray] | None = None
-    for candidate in _candidates(value, channels_last, inner):
-        if candidate.shape != reference.shape:
-            if not inner or candidate.size != reference.size:
-                continue
-            candidate = candidate.reshape(reference.shape)
-        error = relative_error(candidate, reference)
+    way = layout(value, reference, channels_last, inner)
+    return None if way is None else way(value)
+
+
+def layout(
+    value: np.ndarray, reference: np.ndarray, channels_last: bool, inner: bool = True
+) -> Way | None:
+    """What `aligned` does with the value, for others of its shape."""
+    nearest: tuple[float, Way] | None = None
+    for move in _moves(value.ndim, channels_last, inner):
+        fits = move(value).shape == reference.shape
+        if not fits and not (inner and value.size == reference.size):
+            continue
+
+        def way(array: np.ndarray, move: Way = move) -> np.ndarray:
+            return move(array).reshape(reference.shape)
+
+        error = relative_error(way(value), reference)
         if nearest is None or error < CLEARLY * nearest[0]:
-            nearest = error, candidate
+            nearest = error, way
         if error <= SAME:
             break
     return None if nearest is None else nearest[1]
 
 
-def _candidates(value: np.ndarray, channels_last: bool, inner: bool) -> Iterator[np.ndarray]:
-    moved = np.moveaxis(value, -1, 1) if value.ndim >= 3 else value
-    if channels_last and value.ndim == 4:
-        yield moved
-    yield value
-    if value.ndim >= 3 and (channels_last or inner):
-        yield moved
-    if inner and value.ndim == 4:
-        yield value.transpose(0, 2, 1, 3)
-    if inner and value.ndim == 3:  # recurrent nets may have time first
-        yield value.transpose(1, 0, 2)
+def _moves(axes: int, channels_last: bool, inner: bool) -> Iterator[Way]:
+    def to_second(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(array, -1, 1)
+
+    if channels_last and axes == 4:
+        yield to_second
+    yield lambda array: array
+    if axes >= 3 and (channels_last or inner):
+        yield to_second
+    if inner and axes == 4:
+        yield lambda array: array.transpose(0, 2, 1, 3)
+    if inner and axes == 3:  # recurrent nets may have time first
+        yield lambda array: array.transpose(1, 0, 2)

@@ -37,7 +37,8 @@ def _children(tree: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(tree, tuple | list):
         yield from enumerate(tree)
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        yield from ((field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree))
+        fields = (field.name for field in dataclasses.fields(tree) if field.init)
+        yield from ((name, getattr(tree, name)) for name in fields)
     elif tree is not None and not isinstance(tree, str | bytes | bool | int | float | complex):
         for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             if isinstance(leaf, ARRAYS):
@@ -51,24 +52,32 @@ def _key(key: Any) -> str:
     return str(key)
 
 
-def map_arrays(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The structure with every array changed; mappings, tuples, lists and dataclasses are kept."""
+def filled(tree: Any, values: Mapping[str, Any], path: str = "") -> Any:
+    """The structure with the arrays at these paths replaced.
+
+    Mappings, tuples, lists and dataclasses are made anew; of other structures nothing is replaced.
+    """
     if isinstance(tree, ARRAYS):
-        return function(tree)
-    if isinstance(tree, Mapping):
-        changed = {key: map_arrays(function, value) for key, value in tree.items()}
-        return changed if type(tree) is dict else type(tree)(**changed)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_arrays(function, value) for value in tree))
+        return values.get(path, tree)
+    fields = dataclasses.is_dataclass(tree) and not isinstance(tree, type)
+    if not isinstance(tree, Mapping | tuple | list) and not fields:
+        return tree
+    made = {
+        name: filled(child, values, f"{path}.{name}" if path else str(name))
+        for name, child in _children(tree)
+    }
     if isinstance(tree, tuple | list):
-        return type(tree)(map_arrays(function, value) for value in tree)
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        fields = {
-            field.name: map_arrays(function, getattr(tree, field.name))
-            for field in dataclasses.fields(tree)
-        }
-        return dataclasses.replace(tree, **fields)
-    return tree
+        whole: Any = type(tree)
+        return whole(*made.values()) if hasattr(tree, "_fields") else whole(made.values())
+    if isinstance(tree, Mapping):
+        return made if type(tree) is dict else type(tree)(made)  # pyright: ignore[reportCallIssue]
+    instance: Any = tree
+    return dataclasses.replace(instance, **made)
+
+
+def map_arrays(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The structure with every array changed, in the order of `leaves`."""
+    return filled(tree, {path: function(leaf) for path, leaf in leaves(tree).items()})
 
 
 def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -8,7 +8,7 @@ import torch
 from parity.diagnosis.losses.calls import LossCall
 from parity.diagnosis.losses.elementwise import NOT_SHIFTED, cut_of
 from parity.diagnosis.losses.trials import Before
-from parity.ladder.rungs.fixed import filled, leaves
+from parity.pairs.trees import filled, leaves
 
 OF_OUTPUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "a softmax is applied to the outputs": lambda x: x.softmax(min(1, x.ndim - 1)),

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.ladder.rungs.fixed import filled, leaves
 from parity.ladder.tolerance import relative_error
+from parity.pairs.trees import filled, leaves
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
 """The most, relative, that a loss computed in it may be off."""

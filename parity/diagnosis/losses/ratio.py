@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from parity.diagnosis.losses.calls import LossCall
-from parity.ladder.rungs.fixed import leaves
+from parity.pairs.trees import leaves
 
 NUMBERS = {
     2.0: "the factor 0.5 is missing",

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from parity.diagnosis.losses.calls import Changing, LossCall, Suspect
-from parity.ladder.rungs.fixed import filled, leaves
 from parity.ladder.rungs.loss import cloned
 from parity.ladder.tolerance import relative_error
 from parity.pairs.pair import to_numpy
+from parity.pairs.trees import filled, leaves
 from parity.pairs.widening import widened
 
 ERRORS = RuntimeError, ValueError, TypeError, IndexError, AssertionError, KeyError, AttributeError

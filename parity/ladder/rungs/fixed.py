@@ -1,7 +1,6 @@
 """Outputs that both frameworks' losses are given: PyTorch's numbers, in each one's structure."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,46 +11,7 @@ from jax import tree_util
 
 from parity.pairs.case import Case
 from parity.pairs.pair import Batch, Tensors, to_numpy
-
-
-def leaves(tree: Any, path: str = "") -> dict[str, Any]:
-    """By path, "hidden.1": what dicts, sequences and dataclasses hold, but for None."""
-    children = _children(tree)
-    if children is None:
-        return {} if tree is None else {path: tree}
-    found: dict[str, Any] = {}
-    for name, child in children.items():
-        found |= leaves(child, f"{path}.{name}" if path else name)
-    return found
-
-
-def filled(tree: Any, values: Mapping[str, Any], path: str = "") -> Any:
-    """The tree with the leaves at these paths replaced."""
-    children, kind = _children(tree), type(tree)
-    if children is None:
-        return values.get(path, tree)
-    made = {
-        name: filled(child, values, f"{path}.{name}" if path else name)
-        for name, child in children.items()
-    }
-    if isinstance(tree, tuple | list):
-        return kind(*made.values()) if hasattr(tree, "_fields") else kind(made.values())
-    if isinstance(tree, Mapping) and not dataclasses.is_dataclass(tree):
-        given: Any = dict(zip(tree, made.values(), strict=True))
-        return given if kind is dict else kind(given)
-    return dataclasses.replace(tree, **made)
-
-
-def _children(tree: Any) -> dict[str, Any] | None:
-    """By name; None of a leaf."""
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree) if f.init}
-    if isinstance(tree, Mapping):
-        return {str(key): value for key, value in tree.items()}
-    if isinstance(tree, tuple | list):
-        names = getattr(tree, "_fields", range(len(tree)))
-        return {str(name): value for name, value in zip(names, tree, strict=True)}
-    return None
+from parity.pairs.trees import leaves
 
 
 class Structure(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from parity.ladder.alignment import aligned
+from parity.ladder.alignment import Way, aligned, layout
 from parity.pairs.case import Case, Side
 from parity.pairs.pair import Batch, Tensors, to_numpy
 from parity.pairs.taps import numbered
@@ -100,7 +100,7 @@ def matched(
         if name not in ours:
             continue
         inner = not name.startswith(OUTPUTS)
-        value = aligned(ours[name], reference, case.pair.channels_last, inner)
+        value = aligned(ours[name], reference, _channels_last(case, name), inner)
         first[name] = case.to_torch_layout(ours[name]) if value is None else value
     lists = {"PyTorch": (theirs, ours), "JAX": (ours, theirs)}
     for side, (have, lack) in lists.items():
@@ -108,6 +108,24 @@ def matched(
         if alone:
             remarks.append(f"{', '.join(sorted(alone))} of {side} alone: not compared")
     return first, {name: theirs[name] for name in first}
+
+
+def _channels_last(case: Case, name: str) -> bool:
+    """Whether JAX alone has the channels last in this output."""
+    module = _bare(name).partition("#")[0]
+    return case.pair.channels_last and module not in case.pair.channels_last_in_torch
+
+
+def layouts(case: Case, ours: Mapping[str, np.ndarray], theirs: Tensors) -> dict[str, Way]:
+    """By name, the way from JAX's layout to PyTorch's of what both have and where there is one."""
+    found = {
+        name: layout(
+            ours[name], theirs[name], _channels_last(case, name), not name.startswith(OUTPUTS)
+        )
+        for name in theirs
+        if name in ours
+    }
+    return {name: way for name, way in found.items() if way is not None}
 
 
 def _bare(name: str) -> str:

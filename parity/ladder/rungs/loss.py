@@ -15,16 +15,10 @@ import torch
 from torch.nn import functional as F
 
 from jax_impl.training.step import cross_entropy
-from parity.ladder.rungs.fixed import (
-    filled,
-    from_jax,
-    jax_labels,
-    leaves,
-    structure_of,
-    to_jax,
-)
+from parity.ladder.rungs.fixed import from_jax, jax_labels, structure_of, to_jax
 from parity.pairs.case import Case, Side
 from parity.pairs.pair import CROSS_ENTROPY, Batch, Tensors, to_numpy
+from parity.pairs.trees import filled, leaves
 from parity.pairs.widening import widened
 
 SCALES = 1.0, 1e5

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 import parity
-from parity.diagnosis.optimizer import bias_correction_in_float32, find
+from parity.diagnosis.optimizer import find
+from parity.ladder.bias_correction import FLOAT32
+from parity.ladder.numeric import climb
 from parity.pairs.case import Case
 from parity.pairs.examples import shared_weights
-from parity.pairs.pair import Pair
+from parity.pairs.pair import Batch, Pair
 
 SGD, Adam, AdamW = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
 RMSprop = torch.optim.RMSprop
@@ -329,6 +331,10 @@ RIGHT = {
 }
 
 
+BATCH = Batch(np.ones((2, 3), np.float32), np.arange(2))
+"""Optimizers are stepped from gradients that do not depend on it."""
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_nothing_is_said_of_a_right_one(name):
     found = diagnosed(*RIGHT[name])
@@ -342,19 +348,23 @@ def test_a_bias_correction_in_float32(monkeypatch):
         correction = (1 - jnp.float32(decay) ** count.astype(jnp.float32)).astype(jnp.float32)
         return jax.tree.map(lambda m: m / correction.astype(m.dtype), moment)
 
+    def climbed(case):
+        return climb("optimizer", case.pair, shared_weights(case.pair, 0), [BATCH], jit=False)
+
     right = Case(pair(of(Adam, 1e-3), optax.adam(1e-3)), "float64", jit=False)
     wrong = Case(pair(of(Adam, 1e-3), optax.adam(1e-3, eps=1e-6)), "float64", jit=False)
     state = shared_weights(right.pair, 0)
-    assert not bias_correction_in_float32(right, state)
-    assert not bias_correction_in_float32(wrong, state)
+    assert [r.remarks for r in climbed(right)] == [(), (FLOAT32,)]
     original = optax.tree_utils.tree_bias_correction
     for module in (optax.tree_utils, optax.tree):
         for name, value in list(vars(module).items()):
             if value is original:
                 monkeypatch.setattr(module, name, narrow)
-    assert bias_correction_in_float32(right, state)
+    results = climbed(right)
+    assert all(r.passed and r.remarks == (FLOAT32,) for r in results)
+    assert not climb("optimizer", right.pair, state, [BATCH], jit=False, strict=True)[0].passed
     assert find(right, state).cause == "Optax's bias correction is computed in float32"
-    assert not bias_correction_in_float32(wrong, state)
+    assert not any(r.passed for r in climbed(wrong))
     found = find(wrong, state)
     assert found.cause == "eps is 1e-06"
     assert "Besides, Optax's bias correction is computed in float32" in found.text
