@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from jax_impl.errors import InputError
 from parity.diagnosis import CANNOT_RUN, Known, diagnose
 from parity.ladder.numeric import climb
-from parity.ladder.result import Comparison, Result, result
+from parity.ladder.result import Comparison, Result, nothing, result
 from parity.ladder.rungs import NUMERIC, init, inputs, trajectory
 from parity.pairs.blame import told
 from parity.pairs.examples import prepared, shared_weights
 from parity.pairs.pair import MODES, Batch, Pair, Tensors
-from parity.pairs.preflight import preflight
+from parity.pairs.preflight import check_parameters, preflight
+from parity.pairs.trees import rows
 
 RUNGS = ("data", "init", *NUMERIC, "trajectory")
 """Those of one pair. `trajectory` also gives `eval_after_training`."""
@@ -101,6 +102,7 @@ class _Climb:
     wide: bool
     strict: bool
     in_float64: bool
+    no_loss: str | None
 
 
 def climb_all(
@@ -122,33 +124,56 @@ def climb_all(
 
     `tell` is told what is done next.
     """
-    chosen = tuple(pair.dtypes if dtypes is None else dtypes)
+    pair = dataclasses.replace(
+        pair,
+        modes=_names(pair.modes),
+        dtypes=_names(pair.dtypes if dtypes is None else dtypes),
+        accept=(*_names(pair.accept), *_names(accept)),
+    )
+    chosen, rungs = pair.dtypes, _names(rungs)
     _check_names(rungs, RUNGS, "rung")
     _check_names(chosen, DTYPES, "precision")
     _check_names(pair.modes, MODES, "mode")
     if not chosen or not pair.modes:
         raise InputError(f"{pair.name}: give at least one of dtypes and of modes")
-    if any(not name.strip() for name in (*pair.accept, *accept)):
-        raise InputError(f"{pair.name}: an empty name in accept would accept everything")
+    for name in pair.accept:
+        if not set(name.lower().split()) - COMMON_WORDS:
+            raise InputError(f"{pair.name}: accept={name!r} would accept anything: say more words")
+    if steps < 1:
+        raise InputError(f"{pair.name}: steps is {steps}: give 1 or more")
+    check_parameters(pair)
     if batches is None:
         pair, examples = prepared(pair)
         batches = [examples]
+    if not batches or not all(rows(batch.inputs) for batch in batches):
+        raise InputError(f"{pair.name}: there is no example in batches or in example_inputs")
     tell(f"{pair.name}: the two models are run once")
-    in_float64 = preflight(pair, batches[0], device)
+    with_loss = bool({"loss", "gradients", "trajectory"} & set(rungs))
+    in_float64, no_loss = preflight(pair, batches[0], device, jit=jit, with_loss=with_loss)
     state = shared_weights(pair, seed)
     narrow = tuple(d for d in chosen if d != "float64")
     wide = "float64" in chosen and in_float64
     held = _Climb(
-        pair, state, batches, seed, steps, device, jit, narrow, wide, strict_float64, in_float64
+        pair=pair,
+        state=state,
+        batches=batches,
+        seed=seed,
+        steps=steps,
+        device=device,
+        jit=jit,
+        narrow=narrow,
+        wide=wide,
+        strict=strict_float64,
+        in_float64=in_float64,
+        no_loss=no_loss,
     )
-    known = Known(pair, state, batches, device, jit, (*pair.accept, *accept), chosen)
+    known = Known(pair, state, batches, device, jit, pair.accept, chosen)
     found = False
-    for rung in RUNGS:
-        if rung not in rungs:
-            continue
+    climbed = [rung for rung in RUNGS if rung in rungs]
+    for rung in climbed:
         failed = False
         tell(f"{pair.name}: {rung}")
-        for r in _explained(rung, held, known):
+        for r in _explained(rung, held, known, last=rung == climbed[-1]):
             failed = failed or r.passed is False
             found = True
             yield r
@@ -160,13 +185,22 @@ def climb_all(
         )
 
 
+COMMON_WORDS = {"a", "an", "and", "as", "at", "by", "in", "is", "it", "not", "of", "the", "to"}
+"""No cause is accepted by these alone."""
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One name, or several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 def _check_names(names: Sequence[str], known: Sequence[str], what: str) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(f"no {what} named {unknown[0]!r}: choose of {', '.join(known)}")
 
 
-def _explained(rung: str, held: _Climb, known: Known) -> list[Result]:
+def _explained(rung: str, held: _Climb, known: Known, last: bool) -> list[Result]:
     """One rung's results, each failure with its diagnosis.
 
     Where a departure that is found is an accepted one, PyTorch's side makes it too from then on,
@@ -187,12 +221,17 @@ def _explained(rung: str, held: _Climb, known: Known) -> list[Result]:
     notes = known.accepted_notes
     if not held.in_float64 and rung in NUMERIC:
         notes = (*notes, NO_FLOAT64)
+    unused = [name for name in held.pair.accept if name not in known.used]
+    if last and unused:
+        notes = (*notes, f"accepted in vain, for no cause has these words: {', '.join(unused)}")
     return [dataclasses.replace(r, remarks=(*r.remarks, *notes)) for r in made]
 
 
 def _rung(rung: str, held: _Climb) -> list[Result]:
     """One rung's results; a failure of its own where the JAX model cannot be run."""
     pair, state, batches, device = held.pair, held.state, held.batches, held.device
+    if held.no_loss and rung in ("loss", "gradients", "trajectory"):
+        return [result(pair.name, rung, "float64", nothing("relative error", held.no_loss))]
     try:
         if rung == "data":
             return [inputs.run(pair, batches[0], device)]

@@ -88,7 +88,7 @@ def load_pair(text: str) -> Pair:
     # A user's module fails in any way.
     try:
         made = getattr(importlib.import_module(module), function)()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"--pair {text}: {told(error)}") from error
     if not isinstance(made, Pair):
         raise InputError(f"--pair {text} returns a {type(made).__name__}, not a parity.Pair")

@@ -44,6 +44,7 @@ class Known:
     accept: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32")
     found: list[tuple[Fault, tuple[Change, ...]]] = dataclasses.field(default_factory=list)
+    used: set[str] = dataclasses.field(default_factory=set)
     accepted: list[tuple[Fault, tuple[Change, ...]]] = dataclasses.field(default_factory=list)
 
     @functools.cached_property
@@ -117,7 +118,10 @@ class Known:
         """The name of `accept` all of whose words are in the cause."""
         words = set((cause or "").lower().replace(",", " ").replace(":", " ").split())
         fits = (name for name in self.accept if set(name.lower().split()) <= words)
-        return next(fits, None)
+        found = next(fits, None)
+        if found is not None:
+            self.used.add(found)
+        return found
 
     def accepted_whole(self, failed: Result) -> Result:
         """Passed, with a remark, where the diagnosis explains all of it by accepted causes.

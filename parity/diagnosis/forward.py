@@ -134,14 +134,24 @@ class _Search:
             # What is nearest to the departing module is the likeliest.
             nearest = {site: -number for number, site in enumerate(sites)}
             listed.sort(key=lambda change: min(nearest[site] for site in change.sites or ()))
+            candidates = [*everywhere(listed), *listed]
             found = search(
                 lambda changes: self.left(event, mode, changes),
-                [*everywhere(listed), *listed],
+                candidates,
                 error,
                 self.known.same,
                 self.budget,
                 lambda changes: self.fits_elsewhere(event, mode, changes),
             )
+            if found is None and len(self.case.pair.modes) > 1:
+                found = search(
+                    lambda changes: self.left(event, mode, changes),
+                    [change._replace(mode=mode) for change in candidates],
+                    error,
+                    self.known.same,
+                    self.budget,
+                    depth=1,
+                )
             if found is not None:
                 return [self.fault(event, error, change) for change in found.changes]
         return [Fault(_name(event.name), self.scaled(event, mode), error, (_name(event.name),))]
@@ -168,7 +178,7 @@ class _Search:
         """The fault that a change mends, which is made from now on."""
         owners = dict.fromkeys(site.module for site in sorted(change.sites or ()))
         places = tuple(owner or _name(event.name) for owner in owners)  # the net's own calls
-        fault = Fault(places[0], change.text, error, places)
+        fault = Fault(places[0], change.cause, error, places)
         self.changes[fault] = (*self.changes.get(fault, ()), change)
         self.made.append(change)
         return fault

@@ -20,7 +20,7 @@ from parity.ladder.tolerance import relative_error, scales_of
 from parity.pairs.case import Case, precision
 from parity.pairs.leafmap import COPY
 from parity.pairs.pair import Batch, Tensors
-from parity.pairs.trees import leaves
+from parity.pairs.trees import filled, leaves
 
 OUTSIDE = "the loss"
 
@@ -270,9 +270,9 @@ def _cotangents(case: Case, state: Tensors, batch: Batch) -> Tensors:
 
     found = {name: np.asarray(v) for name, v in case.compiled(jax.grad(of_the_loss))(zeros).items()}
     outputs = case.call(variables, made, train)[0]
-    by_outputs = jax.grad(case.pair.loss.jax, allow_int=True)(outputs, batch.labels)
-    named = {forward.output_name(p): np.asarray(v) for p, v in leaves(by_outputs).items()}
-    return found | {n: v for n, v in named.items() if v.dtype.kind == "f"}
+    floats = {path: leaf for path, leaf in leaves(outputs).items() if _is_float(leaf)}
+    by_outputs = jax.grad(lambda values: case.pair.loss.jax(filled(outputs, values), batch.labels))
+    return found | {forward.output_name(p): np.asarray(v) for p, v in by_outputs(floats).items()}
 
 
 class _Renamed:

@@ -1,6 +1,5 @@
 """A loss that departs, by its value or by its gradient."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,8 +75,8 @@ class _Sides:
         self.case = case
         self.our_loss, self.their_loss = loss.variants(case)[kind]
         self.unwidened = case.pair.loss.torch if kind == "mean" else self.their_loss
-        self.compiled: Callable[..., Any] = case.compiled(self.our_loss)
         self.structure: Structure = structure_of(case)(state, batch)
+        self.compiled = case.compiled(loss.of_values(self.our_loss, self.structure))
         self.jax_labels, self.torch_labels = (
             jax_labels(case, batch),
             case.torch_labels(batch.labels),

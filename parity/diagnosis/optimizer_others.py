@@ -178,6 +178,8 @@ def _of_optax(case: Case, state: Tensors, given: Problem) -> Iterator[tuple[str,
     own = type(made).__name__
     limits = _limits(case, state, given)
     for name, make in _candidates(dict(made.defaults)):
+        if name == own.lower():  # it says nothing that the two have one name
+            continue
         lr = float(made.defaults["lr"])
         for _ in range(2):
             try:

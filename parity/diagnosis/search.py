@@ -88,16 +88,17 @@ def search(
     same: float,
     budget: Budget,
     accept: Callable[[tuple[Change, ...]], bool] = lambda changes: True,
+    depth: int = DEPTH,
 ) -> Found | None:
     """The fewest changes that leave an error of at most `same`, and that `accept` takes.
 
     First each change alone; then, from those that come nearest (a right one of several mostly takes
-    its part of the error away), each with another, to `DEPTH`.
+    its part of the error away), each with another, to `depth`.
     """
     if not start > same:
         return None
     level: list[Found] = [Found(start, ())]
-    for depth in range(1, DEPTH + 1):
+    for count in range(1, depth + 1):
         tried: list[Found] = []
         for base in level:
             for change in candidates:
@@ -112,7 +113,7 @@ def search(
                 if left < float("inf"):
                     tried.append(Found(left, changes))
         level = sorted(tried, key=lambda found: found.error)[:BEAM]
-        if depth > 1:
+        if count > 1:
             level = [found for found in level if found.error < PROMISING * start]
         if not level:
             return None

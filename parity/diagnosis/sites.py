@@ -22,7 +22,8 @@ class Change(NamedTuple):
     """What a suspect makes of the calls at `sites`, or of all calls of `function` where None.
 
     `variant` is its number among the suspects of one text; `backward` says that it is one of the
-    backward suspects; `make`, if there is one, gives the changed call in the place of a suspect.
+    backward suspects; `mode` is the one that it is made in, None for both; `make`, if there is one,
+    gives the changed call in the place of a suspect.
     """
 
     text: str
@@ -30,7 +31,13 @@ class Change(NamedTuple):
     sites: frozenset[Site] | None = None
     variant: int = 0
     backward: bool = False
+    mode: str | None = None
     make: Callable[[Call], Thunk | None] | None = None
+
+    @property
+    def cause(self) -> str:
+        """What is told of it."""
+        return self.text if self.mode is None else f"{self.text}, in {self.mode} mode alone"
 
     def of(self, call: Call) -> Thunk | None:
         """The changed call, or None where the suspect does not fit."""
@@ -137,6 +144,8 @@ class Watch(Intercept):
         return any(self._is_for(change, self.sites[-1]) for change in self._changes)
 
     def _is_for(self, change: Change, site: Site) -> bool:
+        if change.mode is not None and self._root.training is not (change.mode == "train"):
+            return False
         return site.function == change.function if change.sites is None else site in change.sites
 
     def _changed(self, call: Call) -> Any:

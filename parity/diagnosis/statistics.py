@@ -39,10 +39,14 @@ def find(known: Known) -> Diagnosis | None:
     first = departing[0]
     faults: list[Fault] = []
     budget, made = Budget(SECONDS), []
+    modules = dict(case.torch_model(state).named_modules())
     for owner in dict.fromkeys(owner_of(_buffer(name)) for name in departing):
         wanted = {n: v for n, v in ours.items() if owner_of(_buffer(n)) == owner}
         for change in _explained(known, owner, wanted, made, budget):
-            fault = Fault(owner, change.text, errors[first], (owner,))
+            text = change.text
+            if getattr(modules.get(owner), "momentum", 0.1) is None:  # 1 at the first batch alone
+                text = text.replace("and not 1", "and not None, a cumulative average")
+            fault = Fault(owner, text, errors[first], (owner,))
             faults.append(fault)
             known.add(fault, (change,))
             made.append(change)

@@ -94,7 +94,7 @@ def _depends_on_order(known: Known, stepper: Any, first: int) -> str | None:
 
 
 def _taken(batch: Batch, index: Any) -> Batch:
-    return Batch(take(batch.inputs, index), take(batch.labels, index))
+    return Batch(*(take(part, index, rows(batch.inputs)) for part in batch))
 
 
 def _rolled(batch: Batch, shift: int) -> Batch:

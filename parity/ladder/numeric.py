@@ -290,7 +290,7 @@ def _own_noise(
     weights = moved_arrays(exact, rng)
     order = rng.permutation(rows(batch.inputs))
     moved = wide(weights, batch)
-    turned = wide(weights, Batch(take(batch.inputs, order), take(batch.labels, order)))
+    turned = wide(weights, Batch(*(take(part, order, len(order)) for part in batch)))
     back, scales = np.argsort(order), scales or {}
     return {
         key: max(

@@ -125,7 +125,7 @@ def scales_of(ours: Tensors, theirs: Tensors) -> dict[str, float]:
 
 
 def _largest(value: np.ndarray) -> float:
-    value = np.abs(np.asarray(value, np.float64))
+    value = np.abs(_wide(value))
     finite = value[np.isfinite(value)]
     return float(finite.max()) if finite.size else 0.0
 
@@ -206,7 +206,7 @@ def relative_error(value: np.ndarray, reference: np.ndarray, scale: float | None
     Infinite where shapes differ or a value is not finite, but for infinities that both have, as a
     mask has.
     """
-    value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
+    value, reference = _wide(value), _wide(reference)
     if value.shape != reference.shape:
         return float("inf")
     if value.size == 0:
@@ -218,6 +218,12 @@ def relative_error(value: np.ndarray, reference: np.ndarray, scale: float | None
         value, reference = value[finite], reference[finite]
     largest = np.abs(reference).max() if not scale else scale
     return float((np.abs(value - reference) / (largest + np.finfo(np.float64).tiny)).max())
+
+
+def _wide(value: np.ndarray) -> np.ndarray:
+    """In double precision."""
+    array = np.asarray(value)
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def _same_names(ours: Tensors, theirs: Tensors) -> None:

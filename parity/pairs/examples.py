@@ -27,19 +27,32 @@ def prepared(pair: Pair) -> tuple[Pair, Batch]:
     """
     if pair.example_inputs is None:
         raise InputError(f"{pair.name}: the pair has no example_inputs")
-    inputs = map_arrays(np.asarray, pair.example_inputs)
+    inputs = _arrays(pair.example_inputs)
+    if not leaves(inputs) or not all(np.ndim(leaf) for leaf in leaves(inputs).values()):
+        raise InputError(f"{pair.name}: example_inputs have no axis of examples")
     if pair.labels is not None:
-        return pair, Batch(inputs, map_arrays(np.asarray, pair.labels))
+        return pair, Batch(inputs, _arrays(pair.labels))
     case = Case(pair, "float32")
     with of_the_user(pair.name, "the PyTorch model"), torch.no_grad():
         outputs = case.torch_call(pair.make_torch().eval(), case.torch_batch(Batch(inputs, ()))[0])
     found = leaves(outputs)
-    logits = found.get("")
     if pair.loss != CROSS_ENTROPY:  # it may do without labels, or take them from the outputs
         return pair, Batch(inputs, np.arange(rows(inputs)))
-    if logits is not None and logits.ndim == 2 and logits.shape[1] > 1:
-        return pair, Batch(inputs, np.arange(len(logits)) % logits.shape[1])
+    if _are_logits(found.get("")):
+        return pair, Batch(inputs, np.arange(len(found[""])) % found[""].shape[1])
     return dataclasses.replace(pair, loss=OF_THE_OUTPUTS), Batch(inputs, np.arange(rows(inputs)))
+
+
+def _are_logits(outputs: torch.Tensor | None) -> bool:
+    """Whether they are [n, classes], of more classes than one."""
+    if outputs is None or not outputs.is_floating_point():
+        return False
+    return outputs.ndim == 2 and outputs.shape[1] > 1
+
+
+def _arrays(given: Any) -> Any:
+    """Every array as NumPy's; a plain list of numbers as one."""
+    return map_arrays(np.asarray, given) if leaves(given) else np.asarray(given)
 
 
 def _of_the_outputs(outputs: Any, labels: Any) -> Any:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jax_impl.errors import InputError
-from parity.pairs.probing import Found, probe
+from parity.pairs.probing import Found, numbers, probe
 
 COPY = "#"
 """A weight that the variables hold again is NAME#2, NAME#3, ..."""
@@ -83,7 +83,8 @@ class LeafMap:
     def gradients_to_jax(self, gradients: Mapping[str, np.ndarray], dtype: Any) -> list[Any]:
         """Gradients by the entries as gradients by the trainable leaves; zeros where unknown."""
         flat = np.concatenate(
-            [
+            [np.empty(0)]
+            + [
                 np.asarray(gradients.get(name, np.zeros(shape)), np.float64).ravel()
                 for name, shape in self.shapes.items()
             ]
@@ -131,6 +132,16 @@ class LeafMap:
                 value = float(np.abs(found.constant / found.terms[0].factor).max())
                 added |= {name: max(value, added.get(name, 0.0)) for name in self._owners(found)}
         return added
+
+    @property
+    def rescaled(self) -> frozenset[str]:
+        """Entries that the variables hold a multiple of: an equal step is another one there."""
+        return frozenset(
+            name
+            for found in self.leaves
+            if len(found.terms) == 1 and (np.abs(found.terms[0].factor) != 1).any()
+            for name in self._owners(found)
+        )
 
     @property
     def trains_otherwise(self) -> str | None:
@@ -193,7 +204,7 @@ class LeafMap:
                     f"the JAX model returned variables of shape {array.shape} in the place of "
                     f"{found.shape}"
                 )
-            for indices, numbers in values(found, array.astype(np.float64)):
+            for indices, parts in values(found, array.astype(np.float64)):
                 depth = 0
                 while True:
                     if depth == len(layers):
@@ -202,7 +213,7 @@ class LeafMap:
                     if not held[indices.ravel()].any():
                         break
                     depth += 1
-                flat[indices.ravel()] = np.broadcast_to(numbers, indices.shape).ravel()
+                flat[indices.ravel()] = np.broadcast_to(parts, indices.shape).ravel()
                 held[indices.ravel()] = True
         entries: dict[str, np.ndarray] = {}
         for name, shape in self.shapes.items():
@@ -232,7 +243,7 @@ def leaf_map(
     own = {name: value for name, value in state.items() if name not in aliases}
     shapes = {name: tuple(value.shape) for name, value in own.items()}
     sizes = [math.prod(shape) for shape in shapes.values()]
-    offsets = dict(zip(shapes, itertools.accumulate([0, *sizes[:-1]]), strict=True))
+    offsets = dict(zip(shapes, itertools.accumulate([0, *sizes]), strict=False))
 
     def convert(entries: dict[str, np.ndarray]) -> list[Any]:
         tied = {name: entries[first] for name, first in aliases.items()}
@@ -240,12 +251,23 @@ def leaf_map(
 
     trained = frozenset(parameters)
     leaves, depends = probe(convert, own, offsets, trained)
-    variables = to_flax(dict(state))
+    variables, again = to_flax(_copied(state)), to_flax(_copied(state))
+    pairs = zip(jax.tree.leaves(variables), jax.tree.leaves(again), strict=False)
+    if not all(np.array_equal(_plain(a), _plain(b), equal_nan=True) for a, b in pairs):
+        raise InputError("to_flax gives other values each time that it is called")
     paths = jax.tree_util.tree_flatten_with_path(variables)[0]
     names = tuple(jax.tree_util.keystr(path) or "the variables" for path, _ in paths)
     trainable = tuple(_is_trained(f, d, n) for f, d, n in zip(leaves, depends, names, strict=True))
     structure = jax.tree.structure(variables)
     return LeafMap(shapes, offsets, tuple(leaves), names, trainable, structure, trained)
+
+
+def _copied(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.array(value) for name, value in state.items()}
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    return np.asarray(numbers(leaf))
 
 
 def _is_trained(found: Found, depends: Sequence[bool], name: str) -> bool:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import torch_ref.data
 import torch_ref.models
 from jax_impl.data.datasets import normalize
+from jax_impl.errors import InputError
 from jax_impl.models import registry
 from jax_impl.models.model import Model, Variables, from_spec
 from jax_impl.training.state import create_state
@@ -136,6 +137,11 @@ class Pair:
     modes: tuple[str, ...] = MODES
     accept: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32")
+
+    def __post_init__(self) -> None:
+        if self.outputs is not None and not isinstance(self.outputs, Outputs):
+            if not callable(self.outputs):
+                raise InputError(f"{self.name}: outputs={self.outputs!r} is no function")
 
     def make_torch(self) -> nn.Module:
         """A new PyTorch module."""

@@ -8,7 +8,7 @@ the sum of two such, is recognised; of any other it is only known that it is mad
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +60,7 @@ def probe(
         # Zeros and whole numbers are no weights: a division by their norm is none of the user's.
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return [_numbers(leaf) for leaf in convert(entries)]
+            return [numbers(leaf) for leaf in convert(entries)]
 
     def places(name: str) -> np.ndarray:
         value = state[name]
@@ -80,33 +80,35 @@ def probe(
     zeros, everything = send(lambda name: 0.0), frozenset(state)
     ones, numbered = sent_alone(everything)
     sample = send(lambda name: random[name])
+    turned = {n: -v if v.dtype.kind == "f" else v for n, v in random.items()}
+    negative = send(lambda name: turned[name])
     moved = send(lambda name: random[name] * (2 if name in parameters else 1))
     others = send(lambda name: random[name] * (1 if name in parameters else 2))
-    flat = np.concatenate([random[name].ravel().astype(np.float64) for name in state])
+    # What depends on signs moves nothing, though it may seem to of positive numbers.
+    tried = ((_joined(random), sample), (_joined(turned), negative))
     found: list[Found] = []
     for i, constant in enumerate(zeros):
         terms = _term(constant, ones[i], [d[i] for d in numbered], total)
         whole = Found(constant.shape, terms or (), constant)
-        fits = terms is not None and _agrees(whole, flat, sample[i])
-        found.append(
-            whole
-            if fits
-            else Found(
-                constant.shape, (), constant, "makes it of several entries, or changes its numbers"
-            )
-        )
-    _look_into(found, sent_alone, zeros, sample, flat, state, total)
+        fits = terms is not None and all(_agrees(whole, flat, s[i]) for flat, s in tried)
+        found.append(whole if fits else Found(constant.shape, (), constant, _OTHERWISE))
+    _look_into(found, sent_alone, zeros, tried, state, total)
     depends = [
         (not _same(a, b), not _same(a, c)) for a, b, c in zip(sample, moved, others, strict=True)
     ]
     return found, depends
 
 
-def _numbers(leaf: Any) -> np.ndarray:
+def numbers(leaf: Any) -> np.ndarray:
     """A leaf as float64; of a random key its data."""
     if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.asarray(leaf, np.float64)
+
+
+def _joined(entries: Entries) -> np.ndarray:
+    parts = [value.ravel().astype(np.float64) for value in entries.values()]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _term(
@@ -152,8 +154,7 @@ def _look_into(
     found: list[Found],
     sent_alone: Callable[[frozenset[str]], tuple[list[np.ndarray], list[list[np.ndarray]]]],
     zeros: list[np.ndarray],
-    sample: list[np.ndarray],
-    flat: np.ndarray,
+    tried: Sequence[tuple[np.ndarray, list[np.ndarray]]],
     state: Mapping[str, np.ndarray],
     total: int,
 ) -> None:
@@ -170,5 +171,5 @@ def _look_into(
                 parts[i] += _term(zeros[i], ones[i], [d[i] for d in numbered], total) or ()
     for i, terms in parts.items():
         leaf = Found(found[i].shape, tuple(terms), zeros[i])
-        if terms and _agrees(leaf, flat, sample[i]):
+        if terms and all(_agrees(leaf, flat, sample[i]) for flat, sample in tried):
             found[i] = leaf

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 ARRAYS = jax.Array, np.ndarray, np.generic, torch.Tensor
+SCALARS = str, bytes, bool, int, float, complex
 
 
 def leaves(tree: Any) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def _children(tree: Any) -> Iterator[tuple[Any, Any]]:
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         fields = (field.name for field in dataclasses.fields(tree) if field.init)
         yield from ((name, getattr(tree, name)) for name in fields)
-    elif tree is not None and not isinstance(tree, str | bytes | bool | int | float | complex):
+    elif tree is not None and not isinstance(tree, SCALARS):
         for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             if isinstance(leaf, ARRAYS):
                 yield ".".join(_key(key) for key in keys), leaf
@@ -55,13 +56,23 @@ def _key(key: Any) -> str:
 def filled(tree: Any, values: Mapping[str, Any], path: str = "") -> Any:
     """The structure with the arrays at these paths replaced.
 
-    Mappings, tuples, lists and dataclasses are made anew; of other structures nothing is replaced.
+    Mappings, tuples, lists, dataclasses and what JAX knows as a pytree are made anew.
     """
     if isinstance(tree, ARRAYS):
         return values.get(path, tree)
+    if tree is None or isinstance(tree, SCALARS):
+        return tree
     fields = dataclasses.is_dataclass(tree) and not isinstance(tree, type)
     if not isinstance(tree, Mapping | tuple | list) and not fields:
-        return tree
+        known = {id(leaf): name for name, leaf in _children(tree)}
+        flat, definition = jax.tree.flatten(tree)
+        if not known or len(flat) == 1 and flat[0] is tree:
+            return tree
+        names = [known.get(id(leaf)) for leaf in flat]
+        return definition.unflatten(
+            leaf if name is None else values.get(f"{path}.{name}" if path else name, leaf)
+            for name, leaf in zip(names, flat, strict=True)
+        )
     made = {
         name: filled(child, values, f"{path}.{name}" if path else str(name))
         for name, child in _children(tree)
@@ -94,9 +105,8 @@ def rows(tree: Any) -> int:
     return next(len(leaf) for leaf in leaves(tree).values() if np.ndim(leaf))
 
 
-def take(tree: Any, index: Any) -> Any:
-    """The examples `index` of every array that has their axis first."""
-    count = rows(tree)
+def take(tree: Any, index: Any, count: int) -> Any:
+    """The examples `index` of every array that has the axis of all `count` examples first."""
 
     def chosen(leaf: Any) -> Any:
         array = np.asarray(leaf)

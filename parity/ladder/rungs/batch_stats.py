@@ -88,7 +88,7 @@ def sequences(case: Case, state: Tensors, batch: Batch) -> list[tuple[int, list[
         return []
     count, found = rows(batch.inputs), []
     for size in dict.fromkeys(min(size, count) for size in (count, *SMALL)):
-        views = [take(batch.inputs, _chosen(count, size, turn)) for turn in range(3)]
+        views = [take(batch.inputs, _chosen(count, size, turn), count) for turn in range(3)]
         if size > 1 or _is_taken(case, state, views[0]):
             found.append((size, views))
     return found

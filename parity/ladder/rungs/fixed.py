@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from jax import tree_util
 
 from parity.pairs.case import Case
 from parity.pairs.pair import Batch, Tensors, to_numpy
@@ -15,35 +14,27 @@ from parity.pairs.trees import leaves
 
 
 class Structure(NamedTuple):
-    """JAX's outputs: the shape of every leaf by path, and the tree's definition."""
+    """JAX's outputs: the shape of every leaf by path, and the outputs themselves, to be filled."""
 
     shapes: dict[str, tuple[int, ...]]
-    definition: Any
+    skeleton: Any
 
 
 def structure_of(case: Case) -> Callable[[Tensors, Batch], Structure]:
     """Of JAX's outputs in train mode, for weights and a batch; nothing is computed."""
 
-    @case.compiled
-    def outputs(variables: Any, inputs: Any) -> Any:
-        return case.apply(variables, inputs, case.pair.trains)[0]
-
     def structure(state: Tensors, batch: Batch) -> Structure:
+        held: list[Any] = []
+
+        def outputs(variables: Any, inputs: Any) -> dict[str, Any]:
+            held[:] = [case.apply(variables, inputs, case.pair.trains)[0]]
+            return leaves(held[0])  # the outputs may be of a type that JAX does not know
+
         shape_of = jax.eval_shape if case.jit else lambda f, *args: f(*args)
-        tree = shape_of(outputs, case.variables(state), batch.inputs)
-        found, definition = tree_util.tree_flatten_with_path(tree)
-        return Structure({_path(keys): tuple(leaf.shape) for keys, leaf in found}, definition)
+        found = shape_of(outputs, case.variables(state), batch.inputs)
+        return Structure({path: tuple(leaf.shape) for path, leaf in found.items()}, held[0])
 
     return structure
-
-
-def _path(keys: Any) -> str:
-    """JAX's path of a leaf in the words of `leaves`."""
-    names = (
-        next(str(getattr(key, a)) for a in ("key", "idx", "name") if hasattr(key, a))
-        for key in keys
-    )
-    return ".".join(names)
 
 
 def torch_paths(structure: Structure, outputs: Any) -> dict[str, str]:
@@ -54,35 +45,33 @@ def torch_paths(structure: Structure, outputs: Any) -> dict[str, str]:
     return {path: path for path in structure.shapes if path in theirs}
 
 
-def to_jax(case: Case, structure: Structure, outputs: Any) -> Any:
-    """PyTorch's outputs in JAX's structure, layout and the case's dtype.
+def to_jax(case: Case, structure: Structure, outputs: Any) -> dict[str, jax.Array]:
+    """PyTorch's outputs under JAX's paths, in its layout and the case's dtype.
 
-    A leaf that PyTorch does not have is NaN: a loss that takes it is NaN.
+    `filled(structure.skeleton, ...)` makes JAX's outputs of them. A leaf that PyTorch does not have
+    is NaN: a loss that takes it is NaN.
     """
-    theirs, paths, made = leaves(outputs), torch_paths(structure, outputs), []
+    theirs, paths, made = leaves(outputs), torch_paths(structure, outputs), {}
     for path, shape in structure.shapes.items():
         if path not in paths:
-            made.append(jnp.full(shape, jnp.nan, case.dtype))
+            made[path] = jnp.full(shape, jnp.nan, case.dtype)
             continue
         value = np.asarray(_to_numpy(theirs[paths[path]]))
-        axes = _axes(case, paths[path], value.shape, shape)
-        value = value.transpose(axes)
+        value = value.transpose(_axes(case, paths[path], value.shape, shape))
         value = value.reshape(shape) if value.size == np.prod(shape) else value
-        made.append(jnp.asarray(value, case.dtype if _floating(value) else None))
-    return tree_util.tree_unflatten(structure.definition, made)
+        made[path] = jnp.asarray(value, case.dtype if _floating(value) else None)
+    return made
 
 
-def from_jax(case: Case, structure: Structure, outputs: Any, tree: Any) -> Tensors:
-    """A tree like JAX's outputs under PyTorch's paths, in the layout of PyTorch's `outputs`."""
+def from_jax(case: Case, structure: Structure, outputs: Any, values: Tensors) -> Tensors:
+    """Values by JAX's paths under PyTorch's, in the layout of PyTorch's `outputs`."""
     theirs, paths, found = leaves(outputs), torch_paths(structure, outputs), {}
-    for (path, shape), leaf in zip(
-        structure.shapes.items(), tree_util.tree_leaves(tree), strict=True
-    ):
-        if path in paths:
+    for path, shape in structure.shapes.items():
+        if path in paths and path in values:
             wanted = tuple(np.shape(theirs[paths[path]]))
             axes = _axes(case, paths[path], wanted, shape)
             moved = tuple(wanted[axis] for axis in axes)
-            value = np.asarray(leaf)
+            value = np.asarray(values[path])
             value = value.reshape(moved) if value.size == np.prod(moved) else value
             found[paths[path]] = value.transpose(np.argsort(axes))
     return found

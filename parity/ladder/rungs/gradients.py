@@ -64,7 +64,9 @@ def gradients_of(case: Case, module: torch.nn.Module, inputs: Any, labels: Any) 
         if by_inputs(case, "float32" if leaf.is_floating_point() else "int32"):
             named[input_name(path)] = leaf.requires_grad_()
     loss = case.torch_loss(case.torch_call(module, inputs), labels)
-    found = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
+    found: Any = [None] * len(named)
+    if named and loss.requires_grad:
+        found = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
     return {
         name: np.zeros(tuple(value.shape)) if grad is None else to_numpy(grad)
         for (name, value), grad in zip(named.items(), found, strict=True)

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from jax_impl.training.step import cross_entropy
-from parity.ladder.rungs.fixed import from_jax, jax_labels, structure_of, to_jax
+from parity.ladder.rungs.fixed import Structure, from_jax, jax_labels, structure_of, to_jax
 from parity.pairs.case import Case, Side
 from parity.pairs.pair import CROSS_ENTROPY, Batch, Tensors, to_numpy
 from parity.pairs.trees import filled, leaves
@@ -50,18 +50,25 @@ def name_of(kind: str, scale: float) -> str:
 
 def ours(case: Case) -> Side:
     """JAX's side: each of `variants` of the outputs at each of `SCALES`."""
-    functions = {name: case.compiled(function) for name, (function, _) in variants(case).items()}
-    structure_in = structure_of(case)
+    structure_in, compiled = structure_of(case), {}
 
     def losses(state: Tensors, batch: Batch) -> Tensors:
         structure, labels = structure_in(state, batch), jax_labels(case, batch)
+        if not compiled:
+            for name, (function, _) in variants(case).items():
+                compiled[name] = case.compiled(of_values(function, structure))
         return {
             name_of(name, scale): np.asarray(function(to_jax(case, structure, outputs), labels))
             for scale, outputs in scaled(case, state, batch)
-            for name, function in functions.items()
+            for name, function in compiled.items()
         }
 
     return losses
+
+
+def of_values(function: Callable, structure: Structure) -> Callable:
+    """A loss of JAX's outputs as one of their values by path."""
+    return lambda values, labels: function(filled(structure.skeleton, values), labels)
 
 
 def theirs(case: Case) -> Side:
@@ -145,25 +152,14 @@ def output_gradients(case: Case) -> tuple[Side, Side]:
     def our_gradients(state: Tensors, batch: Batch) -> Tensors:
         structure, (_, outputs) = structure_in(state, batch), scaled(case, state, batch)[0]
         given, labels = to_jax(case, structure, outputs), jax_labels(case, batch)
-        numbers, definition = jax.tree.flatten(given)
-        floating = [jnp.issubdtype(x.dtype, jnp.floating) for x in numbers]
+        loss = of_values(case.pair.loss.jax, structure)
+        floats = {p: x for p, x in given.items() if jnp.issubdtype(x.dtype, jnp.floating)}
 
         @case.compiled
         def gradient(values: Any, labels: Any) -> Any:
-            def loss(values: Any) -> Any:
-                kept = iter(values)
-                both = [next(kept) if f else x for f, x in zip(floating, numbers, strict=True)]
-                return case.pair.loss.jax(jax.tree.unflatten(definition, both), labels)
+            return jax.grad(lambda chosen: loss({**given, **chosen}, labels))(values)
 
-            return jax.grad(loss)(values)
-
-        found = iter(gradient([x for f, x in zip(floating, numbers, strict=True) if f], labels))
-        whole = [
-            next(found) if f else jnp.zeros(x.shape) for f, x in zip(floating, numbers, strict=True)
-        ]
-        tree = jax.tree.unflatten(definition, whole)
-        gradients, theirs = from_jax(case, structure, outputs, tree), leaves(outputs)
-        return {path: g for path, g in gradients.items() if theirs[path].is_floating_point()}
+        return from_jax(case, structure, outputs, gradient(floats, labels))
 
     def their_gradients(state: Tensors, batch: Batch) -> Tensors:
         outputs = scaled(case, state, batch)[0][1]

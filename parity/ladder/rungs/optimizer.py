@@ -26,6 +26,8 @@ def ours(case: Case) -> Side:
 
     def steps(state: Tensors, batch: Batch) -> Tensors:
         del batch
+        if not case.pair.parameters:
+            return {}
         return {
             prefix + name: value
             for prefix, scale in STARTS.items()
@@ -40,6 +42,8 @@ def theirs(case: Case) -> Side:
 
     def steps(state: Tensors, batch: Batch) -> Tensors:
         del batch
+        if not case.pair.parameters:
+            return {}
         return {
             prefix + name: value
             for prefix, scale in STARTS.items()
@@ -52,10 +56,18 @@ def theirs(case: Case) -> Side:
 def matched(
     case: Case, ours: Tensors, theirs: Tensors, remarks: list[str]
 ) -> tuple[Tensors, Tensors]:
-    """What both have; a weight that JAX holds twice in each place."""
+    """What both have; a weight that JAX holds twice in each place.
+
+    Without what JAX holds a multiple of: there an equal step is another one.
+    """
     remarks += case.pair.leaf_map.uncompared
+    rescaled = case.pair.leaf_map.rescaled
+    if rescaled:
+        remarks.append(f"a multiple in JAX, and not compared: {', '.join(sorted(rescaled))}")
     names = {name: name.partition(COPY)[0] for name in ours}
-    first = {name: ours[name] for name, base in names.items() if base in theirs}
+    kept = {n: base for n, base in names.items() if base.partition(": ")[2] not in rescaled}
+    kept = {n: base for n, base in kept.items() if base not in rescaled}
+    first = {name: ours[name] for name, base in kept.items() if base in theirs}
     return first, {name: theirs[names[name]] for name in first}
 
 

@@ -103,7 +103,7 @@ def in_torch_layout(case: Case, ours: Tensors, theirs: Tensors) -> Tensors:
 def reordered(batch: Batch, seed: tuple[int, ...]) -> Batch:
     """The batch with its examples in another order."""
     order = np.random.default_rng(seed).permutation(rows(batch.inputs))
-    return Batch(take(batch.inputs, order), take(batch.labels, order))
+    return Batch(*(take(part, order, len(order)) for part in batch))
 
 
 def same_in_any_order(case: Case, state: Tensors, batch: Batch) -> bool:

@@ -97,6 +97,8 @@ def run(
     """
     wide = Case(pair, dtype, device, jit)
     otherwise = pair.leaf_map.trains_otherwise
+    if not pair.parameters:
+        otherwise = "PyTorch's model has no parameter that is trained"
     if otherwise is not None:
         yield result(pair.name, "trajectory", dtype, nothing(UNIT, otherwise))
         return

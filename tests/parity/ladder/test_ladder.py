@@ -12,7 +12,6 @@ import pytest
 from mutants import pairs
 from torch import nn
 
-import parity
 from jax_impl.data import datasets
 from jax_impl.errors import InputError
 from jax_impl.models import layers
@@ -23,7 +22,7 @@ from parity.ladder.rungs import NUMERIC, batch_stats, replay, trajectory
 from parity.ladder.tolerance import compare_rounded
 from parity.pairs.case import Case
 from parity.pairs.examples import randomised, shared_weights
-from parity.pairs.pair import CROSS_ENTROPY, Batch, create_pair, model_pair, named_optimizer
+from parity.pairs.pair import Batch, create_pair, model_pair, named_optimizer
 from parity.pairs.weights import to_arrays
 from parity.shell.options import RUNGS
 
@@ -357,29 +356,6 @@ def test_numbers_that_are_none_are_no_agreement(first):
 def test_nothing_to_compare_is_told(tmp_path):
     with pytest.raises(InputError, match="mlp: there is nothing to compare by init"):
         check(pairs.mlp(), ["init"])
-
-
-def test_a_model_that_cannot_be_run_is_told_with_its_line():
-    def broken(variables, x):
-        return x @ variables["fc2.weight"]
-
-    with pytest.raises(
-        InputError, match=r"mlp: jax_apply in eval mode failed: TypeError: .*test_la"
-    ):
-        list(climb_all(dataclasses.replace(pairs.mlp(), jax_apply=broken), ["forward"]))
-
-
-def test_a_loss_that_cannot_be_run_fails_its_rung():
-    def broken(outputs, labels):
-        raise KeyError("logits")
-
-    pair = dataclasses.replace(pairs.mlp(), loss=parity.Loss(CROSS_ENTROPY.torch, broken))
-    given = pairs.batches(pair)
-    found = list(climb_all(pair, ["forward", "loss"], batches=given, jit=False))
-    assert [r.passed for r in found] == [True, True, False]
-    assert "it cannot be run: KeyError: 'logits'" in found[2].detail
-    assert found[2].diagnosis is not None
-    assert found[2].diagnosis.text.endswith("the last module to complete: fc2")
 
 
 def test_randomised_weights_hide_nothing():
