@@ -24,6 +24,8 @@ from parity.shell import cli
 from parity.shell.files import to_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
+TASKS = 10
+"""After so many ladders a process is replaced: what they compiled stays in its memory."""
 JUDGED = "caught", "right_module", "right_cause", "wrong_cause"
 
 
@@ -61,7 +63,8 @@ def main(options: Options) -> int:
     content: dict[str, Any] = {}
     spawned = multiprocessing.get_context("spawn")
     # The command alone answers Ctrl-C, and leaving the block ends the workers.
-    with spawned.Pool(options.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    ignored = signal.SIGINT, signal.SIG_IGN
+    with spawned.Pool(options.workers, signal.signal, ignored, maxtasksperchild=TASKS) as pool:
         for done in pool.imap(worked, [*numbers, *nets]):
             (rows if "rungs" in done else correct).append(done)
             content = {

@@ -11,6 +11,7 @@ import torch
 
 from parity.diagnosis import forced
 from parity.diagnosis.common import OUTPUTS, SECONDS, Known, said
+from parity.diagnosis.compound import compounds
 from parity.diagnosis.conditioning import departing
 from parity.diagnosis.forced import Event, Forcing
 from parity.diagnosis.search import Budget, everywhere, list_suspects, search
@@ -134,7 +135,7 @@ class _Search:
             # What is nearest to the departing module is the likeliest.
             nearest = {site: -number for number, site in enumerate(sites)}
             listed.sort(key=lambda change: min(nearest[site] for site in change.sites or ()))
-            candidates = [*everywhere(listed), *listed]
+            candidates = [*everywhere(listed), *compounds(listed), *listed]
             found = search(
                 lambda changes: self.left(event, mode, changes),
                 candidates,

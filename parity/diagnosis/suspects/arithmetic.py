@@ -91,7 +91,8 @@ def _constant_suspects(call: Call, constant: float) -> Suspects:
         )
         yield "eps is the smallest value and is not added", lambda: x.clamp(min=constant)
         return
-    yield f"the constant {constant:g} is not added", lambda: x * 1
+    scale = ": the scale is the weight alone" if isinstance(x, torch.nn.Parameter) else ""
+    yield f"the constant {constant:g} is not added{scale}", lambda: x * 1
     yield f"the constant {constant:g} is subtracted", lambda: x - constant
 
 

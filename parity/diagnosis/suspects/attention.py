@@ -151,6 +151,8 @@ def _mask_suspects(call: Call, mask: torch.Tensor | None) -> Suspects:
     seen = mask if mask.dtype == torch.bool else None if hidden is None else ~hidden
     if seen is not None:
         yield "the mask is inverted", call.with_(attn_mask=lambda: ~seen)
+        if bool(seen.all(-1).any()):  # inverted, it hides whole rows: JAX's may be finite there
+            yield "the mask is inverted", call.with_(attn_mask=lambda: _finite(~seen, q, None))
     yield "the mask is ignored", call.with_(attn_mask=None)
     if seen is not None:
         yield (
@@ -196,6 +198,9 @@ def choice_suspects(call: Call) -> Suspects:
         if not floats or not isinstance(mask, torch.Tensor):
             return
         yield "the condition is inverted", lambda: torch.where(mask, b, a)
+        if isinstance(b, int | float) and math.isinf(b) and bool(mask.all(-1).any()):
+            finite = math.copysign(torch.finfo(floats[0].dtype).max, b)
+            yield "the condition is inverted", lambda: torch.where(mask, finite, a)
         whole = torch.ones_like(mask)
         yield "the choice is missing: always the first", lambda: torch.where(whole, a, b)
         yield "the choice is missing: always the second", lambda: torch.where(~whole, a, b)
@@ -205,6 +210,9 @@ def choice_suspects(call: Call) -> Suspects:
     if not call.floats or not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
         return
     yield "the mask is inverted", lambda: x.masked_fill(~mask, value)
+    if not isinstance(value, torch.Tensor) and math.isinf(value) and not bool(mask.any(-1).all()):
+        finite = math.copysign(torch.finfo(x.dtype).max, value)
+        yield "the mask is inverted", lambda: x.masked_fill(~mask, finite)
     yield "the masking is missing", lambda: x * 1
     if not isinstance(value, torch.Tensor) and value != 0:
         yield "what is masked is zero", lambda: x.masked_fill(mask, 0.0)

@@ -34,16 +34,38 @@ def conv_suspects(call: Call) -> Suspects:
                 f"the stride is {other[0]} and not {stride[0]}: it may be on the wrong convolution",
                 call.with_(stride=other),
             )
-    if max(dilation) > 1:
-        smaller = call.with_(dilation=1, padding=[taps[i] // 2 for i in range(n)])
-        yield "the dilation is ignored", smaller
-        yield "the dilation is ignored", call.with_(dilation=1)
+    yield from _dilated(call, border)
     yield from _grouped(call, x.ndim - n - 1)
     if x.ndim == n + 2 and x.shape[1] == 3:
         yield (
             "the input's channels are in the order blue, green, red",
             call.with_input(lambda: x.flip(1)),
         )
+
+
+def _dilated(call: Call, border: list[int]) -> Suspects:
+    """Another dilation, with the padding as it is, or so that the output has the same size."""
+    a = call.given
+    x, taps, n = a["input"], tuple(a["weight"].shape[2:]), a["weight"].ndim - 2
+    given = max(each(a["dilation"], n))
+    if max(taps) == 1 or {*each(a["dilation"], n)} != {given}:
+        return
+    for other in dict.fromkeys((1, given // 2, 2 * given, given - 1, given + 1)):
+        if other < 1 or other == given:
+            continue
+        cause = f"the dilation is {other} and not {given}"
+        if other == 1:
+            cause = "the dilation is ignored"
+        more = [(size - 1) * (other - given) for size in taps]
+        halves, none = [m // 2 for m in more], [0] * n
+        yield cause, call.with_(dilation=other)
+        # The padding may have been made by an earlier call, on both sides or before alone.
+        for sides in (padded(halves, [m - m // 2 for m in more]), padded(more, none)):
+            around = [one + two for one, two in zip(border, sides, strict=True)]
+            yield (
+                cause,
+                call.with_(input=lambda b=around: F.pad(x, b), dilation=other, padding=0),
+            )
 
 
 def _borders(call: Call, border: list[int]) -> Suspects:

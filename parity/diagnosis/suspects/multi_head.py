@@ -161,6 +161,11 @@ def _mask_suspects(call: Call) -> Suspects:
                 f"the {text} is inverted",
                 call.with_(**{name: lambda m=mask, h=hidden: _hiding(~h, m.dtype)}),
             )
+            if len(names) == 1 and not bool(hidden.any(-1).all()):  # it hides whole rows then
+                yield (
+                    f"the {text} is inverted",
+                    call.with_(**{name: lambda h=hidden: _hardly_seen(~h, a["query"].dtype)}),
+                )
             yield (
                 f"the {text} is added to the scores as zeros and ones",
                 call.with_(**{name: lambda h=hidden: h.to(a["query"].dtype)}),
@@ -188,6 +193,11 @@ def _mask_suspects(call: Call) -> Suspects:
 def _hiding(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """A mask of what is hidden: of bools, or of zeros and minus infinity."""
     return hidden if dtype == torch.bool else torch.where(hidden, -math.inf, 0.0).to(dtype)
+
+
+def _hardly_seen(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A mask of what is hidden: of zeros and the least number that there is."""
+    return torch.zeros_like(hidden, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)
 
 
 def _weight_suspects(call: Call) -> Suspects:

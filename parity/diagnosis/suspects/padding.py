@@ -25,6 +25,7 @@ def pad_suspects(call: Call) -> Suspects:
     for cause, other in (
         ("the padding is on the other side", flipped),
         ("the padding's axes are in the other order", exchanged),
+        ("the padding is the same on both sides", [s for t in sums for s in (t // 2, t - t // 2)]),
         ("all of the padding comes after", [s for total in sums for s in (0, total)]),
         ("all of the padding comes before", [s for total in sums for s in (total, 0)]),
     ):

@@ -34,10 +34,13 @@ def cat_suspects(call: Call) -> Suspects:
                 "the parts are interleaved",
                 call.then(lambda out: interleaved(out, axis % ndim, n)),
             )
-        for other in range(ndim + (call.name == "stack")):
-            if other != axis % (ndim + (call.name == "stack")):
+        axes = ndim + (call.name == "stack")
+        for other in range(axes):
+            if other != axis % axes:
+                follow = call.name == "stack" and other + 1 == axis % axes == ndim
+                places = (-2, "-1: they follow each other") if follow else (other, axis)
                 yield (
-                    f"the parts are joined along axis {other} and not {axis}",
+                    f"the parts are joined along axis {places[0]} and not {places[1]}",
                     call.with_(dim=other),
                 )
     for i in range(n) if n <= 4 else ():
@@ -121,9 +124,11 @@ def index_suspects(call: Call) -> Suspects:
         return
     skipped = x.ndim - (len(keys) - 1) if keys[:1] == (...,) else 0
     for i, k in enumerate(keys):
+        axis = i - 1 + skipped if skipped else i
+        if isinstance(k, slice) and x.shape[axis] > 2:
+            yield from _of_a_half(call, keys, i, x.shape[axis])
         if not isinstance(k, int):
             continue
-        axis = i - 1 + skipped if skipped else i
         size = x.shape[axis]
         for name, other in (("first", 0), ("last", size - 1)):
             if other != k % size:
@@ -139,6 +144,26 @@ def index_suspects(call: Call) -> Suspects:
                 f"the average along axis {axis} in the place of number {k}",
                 lambda w=whole, a=axis - removed: x[w].mean(a),
             )
+
+
+EVERY_SECOND = "every second element in the place of a half"
+A_HALF = "a half in the place of every second element"
+
+
+def _of_a_half(call: Call, keys: tuple[Any, ...], i: int, size: int) -> Suspects:
+    """A half of an axis where it is every second element, and the other way round."""
+    half = size // 2
+    if size % 2:
+        return
+    kinds = {
+        "half": (range(half), range(half, size)),
+        "second": (range(0, size, 2), range(1, size, 2)),
+    }
+    for one, other, cause in (("half", "second", EVERY_SECOND), ("second", "half", A_HALF)):
+        for given, changed in zip(kinds[one], kinds[other], strict=True):
+            if range(size)[keys[i]] == given:
+                part = slice(changed.start, changed.stop, changed.step)
+                yield cause, call.with_arg(1, (*keys[:i], part, *keys[i + 1 :]))
 
 
 def scan_suspects(call: Call) -> Suspects:

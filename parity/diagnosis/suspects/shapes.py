@@ -26,13 +26,14 @@ def transpose_suspects(call: Call) -> Suspects:
             "the layout is changed by a reshape and not by a transposition",
             lambda: x.reshape(out.shape),
         )
+    split = ", as if what was split (into heads) were interleaved" if out.ndim > 3 else ""
     pairs = itertools.combinations(range(out.ndim), 2)
     for i, j in itertools.islice(pairs, MOST):
         turned = out.transpose(i, j)
         back = turned.shape == x.shape and turned.stride() == x.stride()
         if out.shape[i] == out.shape[j] > 1 and not back:
             yield (
-                f"axes {i} and {j} of what is transposed are exchanged",
+                f"axes {i} and {j} of what is transposed are exchanged{split}",
                 lambda i=i, j=j: out.transpose(i, j),
             )
     if x.ndim > 2:
@@ -137,9 +138,9 @@ def _split(x: torch.Tensor, out: torch.Tensor, axis: int, axes: list[int]) -> Su
         if order != tuple(range(len(axes))):
             yield (
                 f"axis {axis} is split {', '.join(str(sizes[i]) for i in order)} "
-                f"and not {', '.join(map(str, sizes))}: the parts are in another order"
+                f"and not {', '.join(map(str, sizes))}: the parts (as heads) are interleaved"
                 if len({*sizes}) == len(sizes)
-                else f"axis {axis} is split in another order of its parts: "
+                else f"axis {axis} is split with its parts (as heads) interleaved: "
                 f"{', '.join(map(str, order))}",
                 lambda order=order: _resplit(x, axis, sizes, order).reshape(out.shape),
             )

@@ -114,6 +114,15 @@ def attend(q, k, v, scale=0.5, mask=None, after=None, axis=-1):
     return (weights if after is None else after(scores, weights)) @ v
 
 
+ROW = torch.tensor([[True], [False]])
+"""Of two examples the first."""
+
+
+def hidden(scores, mask):
+    """The weights where what is seen is hidden, by a large number as ports do."""
+    return softmax(np.where(mask, -1e30, scores))
+
+
 def attention_faults() -> Iterator[tuple[Any, ...]]:
     call, mask = lambda: F.scaled_dot_product_attention(Q, K, V), array(MASK)
     masked = lambda: F.scaled_dot_product_attention(Q, K, V, MASK)  # noqa: E731
@@ -131,6 +140,7 @@ def attention_faults() -> Iterator[tuple[Any, ...]]:
     )
     yield masked, lambda: attend(Q, K, V), "the mask is ignored"
     yield masked, lambda: attend(Q, K, V, after=lambda s, w: softmax(s + mask)), "added"
+    yield masked, lambda: attend(Q, K, V, after=lambda s, w: hidden(s, mask)), "is inverted"
     yield masked, lambda: attend(Q, K, V, after=lambda s, w: w * mask), "after the softmax"
     yield masked, lambda: attend(Q, K, V, after=lambda s, w: softmax(s * mask)), "before the soft"
     yield masked, lambda: attend(Q, K, V, mask=mask.T), "the mask is transposed"
@@ -162,7 +172,7 @@ def heads_faults() -> Iterator[tuple[Any, ...]]:
     padding = torch.zeros(2, 5, dtype=torch.bool)
     padding[:, 3:] = True
 
-    def port(split="hd", merged="hd", order=(0, 1, 2), mask=None, scale=3**-0.5):
+    def port(split="hd", merged="hd", order=(0, 1, 2), mask=None, scale=3**-0.5, after=None):
         parts = (array(x) @ array(w).T + array(b)).reshape(2, 5, 3, 6)
         q, k, v = (parts[:, :, i] for i in order)
 
@@ -171,7 +181,7 @@ def heads_faults() -> Iterator[tuple[Any, ...]]:
                 return t.reshape(2, 5, 2, 3).transpose(0, 2, 1, 3)
             return t.reshape(2, 5, 3, 2).transpose(0, 3, 1, 2)
 
-        found = attend(heads(q), heads(k), heads(v), scale, mask)  # [n, heads, positions, d]
+        found = attend(heads(q), heads(k), heads(v), scale, mask, after)  # [n, heads, positions, d]
         axes = (0, 2, 1, 3) if merged == "hd" else (0, 2, 3, 1)
         return found.transpose(axes).reshape(2, 5, 6) @ out.T + out_bias
 
@@ -185,7 +195,8 @@ def heads_faults() -> Iterator[tuple[Any, ...]]:
     turned = lambda port: lambda: port().transpose(1, 0, 2)  # noqa: E731
     call = lambda: made(x, x, x)  # noqa: E731
     padded = lambda: made(x, x, x, key_padding_mask=padding)  # noqa: E731
-    seen = array(padding)[:, None, None]
+    seen, ragged = array(padding)[:, None, None], array(padding & ROW)[:, None, None]
+    some = lambda: made(x, x, x, key_padding_mask=padding & ROW)  # noqa: E731
     for made_call, value, part in (
         (call, lambda: port("dh", "dh"), "[d, h] in the place of [h, d]"),
         (call, lambda: port("dh", "hd"), "in q, k and v and not in the output"),
@@ -196,6 +207,7 @@ def heads_faults() -> Iterator[tuple[Any, ...]]:
         (call, lambda: port(scale=6**-0.5), "model's width"),
         (call, lambda: port(scale=1), "not scaled"),
         (padded, lambda: port(mask=seen), "padding mask is inverted"),
+        (some, lambda: port(after=lambda s, w: hidden(s, ~ragged)), "padding mask is inverted"),
         (padded, port, "padding mask is ignored"),
     ):
         yield made_call, turned(value), part, name

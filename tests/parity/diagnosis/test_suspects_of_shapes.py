@@ -114,6 +114,12 @@ def part_faults() -> Iterator[tuple[Any, ...]]:
         lambda: np.where(mask, rows, -9),
         "mask is inverted",
     )
+    some = mask & torch.tensor([[False], *[[True]] * (len(M) - 1)])
+    yield (
+        lambda: M.masked_fill(some, -np.inf),
+        lambda: np.where(some, rows, np.finfo(np.float64).min),
+        "mask is inverted",
+    )
     yield lambda: torch.where(mask, M, 0.0), lambda: np.where(mask, 0, rows), "inverted"
     yield (
         lambda: torch.tril(SQUARE),

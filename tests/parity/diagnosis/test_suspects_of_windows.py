@@ -20,7 +20,7 @@ B = draw(4, seed=3)
 LETTERS = "DHW"
 
 
-def conv(x, w, padding="VALID", stride=1, dilation=1, groups=1, bias: Any = B):
+def conv(x, w, padding: Any = "VALID", stride=1, dilation=1, groups=1, bias: Any = B):
     n = w.ndim - 2
     letters = LETTERS[-n:]
     numbers = "NC" + letters, "OI" + letters, "NC" + letters
@@ -70,6 +70,16 @@ def conv_faults() -> Iterator[tuple[Any, ...]]:
             call(dilation=2, padding=2),
             lambda x=x, w=w, o=ones: conv(x, w, o),
             "the dilation is ignored",
+        )
+        yield (
+            call(dilation=2, padding=1),  # after an earlier call has padded both sides
+            lambda x=x, w=w: conv(x, w),
+            "the dilation is ignored",
+        )
+        yield (
+            call(),
+            lambda x=x, w=w, n=n: conv(x, w, [(3, 1)] * n, dilation=2),
+            "the dilation is 2 and not 1",
         )
         yield (
             call(stride=1, padding=0),
@@ -331,6 +341,11 @@ def padding_faults() -> Iterator[tuple[Any, ...]]:
         ([(2, 0), (1, 1)], "axes are in the other order"),
     ):
         yield zeros, lambda sides=sides: np.pad(array(X), [(0, 0), (0, 0), *sides]), part
+    yield (
+        lambda: F.pad(X, (3, 0)),
+        lambda: np.pad(array(X), [(0, 0), (0, 0), (0, 0), (1, 2)]),
+        "the same on both sides",
+    )
     yield (
         lambda: F.pad(X, (1, 1, 1, 1)),
         lambda: np.pad(array(X), [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=1),
