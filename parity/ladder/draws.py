@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jax import tree_util
 
+from parity.pairs.fixed_leaves import hidden
 from parity.pairs.pair import Pair
 
 VALUES, LARGEST = 2000, 20_000
@@ -147,7 +148,7 @@ def _both(pair: Pair, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
         torch.manual_seed(seed)
         named = pair.make_torch().named_parameters()
         theirs = {name: value.detach().float().numpy() for name, value in named}
-    variables = pair.init(seed + 1)
+    variables = hidden(pair.init(seed + 1))
     flat = tree_util.tree_flatten_with_path(variables)[0]
     leaves = {f"leaf {tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in flat}
     return (pair.leaf_map.to_torch(jax.tree.leaves(variables)), leaves), theirs

@@ -9,6 +9,7 @@ import flax.linen as linen
 import jax
 
 from jax_impl.errors import InputError
+from parity.pairs.fixed_leaves import hidden
 
 NAMES = ("train", "training", "is_training", "deterministic", "use_running_average", "inference")
 """Of an argument that tells the mode, in the order in which they are looked for."""
@@ -79,7 +80,7 @@ def split_updates(returned: Any, variables: Any, updates: bool | None) -> tuple[
 
 
 def _alike(a: Any, b: Any) -> bool:
-    first, second = (jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (a, b))
+    first, second = (jax.tree_util.tree_flatten_with_path(hidden(tree))[0] for tree in (a, b))
     if len(first) != len(second) or (len(first) == 1 and not first[0][0]):
         return False
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from parity.pairs.calling import split_updates
+from parity.pairs.fixed_leaves import hidden, shown
 from parity.pairs.masks import SharedInTorch, shared_in_jax
 from parity.pairs.pair import Batch, Pair, Tensors
 from parity.pairs.taps import recording
@@ -49,6 +50,14 @@ def precision(dtype: str) -> Iterator[None]:
         yield
 
 
+def _cast(leaf: Any, dtype: Any) -> Any:
+    """The leaf in another precision; a weakly typed number in that of now."""
+    if getattr(leaf, "weak_type", False) and not jnp.ndim(leaf):
+        return jnp.asarray(leaf.item())
+    floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return jnp.asarray(leaf, dtype) if floating else leaf
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A pair, and the precision and PyTorch's device to compute with.
@@ -68,15 +77,27 @@ class Case:
         return jax.jit(function) if self.jit else function
 
     def variables(self, state: Mapping[str, np.ndarray]) -> Any:
-        """The JAX variables of a state_dict, in the case's precision."""
+        """The JAX variables of a state_dict, in the case's precision.
+
+        Where the converter takes float32 alone, as one that sets a state of Equinox's does, what it
+        makes is cast.
+        """
         dtype = jnp.dtype(self.dtype)
         cast = {
             name: value.astype(dtype) if jnp.issubdtype(value.dtype, jnp.floating) else value
             for name, value in state.items()
         }
         # Weights of zeros, as the optimizer's rung has, may be divided by their norm.
-        with precision(self.dtype), np.errstate(all="ignore"):
-            return self.pair.to_flax(cast)
+        with np.errstate(all="ignore"):
+            try:
+                with precision(self.dtype):
+                    return self.pair.converted(cast)
+            except (TypeError, ValueError):
+                if self.dtype == "float32":
+                    raise
+            narrow = Case(self.pair, "float32").variables(state)
+            with precision(self.dtype):
+                return jax.tree.map(lambda leaf: _cast(leaf, dtype), narrow)
 
     def apply(self, variables: Any, inputs: Any, train: bool) -> tuple[Any, Any]:
         """(outputs, variables with updated statistics) of a batch's inputs."""
@@ -86,9 +107,10 @@ class Case:
         """The same of what `jax_inputs` makes."""
         pair, (args, kwargs) = self.pair, arguments(made)
         mode = {} if pair.mode_argument is None else pair.mode_argument.argument(train)
+        variables = shown(variables)
         returned = pair.jax_apply(variables, *args, **kwargs, **mode)
         outputs, updated = split_updates(returned, variables, pair.updates)
-        return pair.our_outputs(outputs), updated
+        return pair.our_outputs(outputs), hidden(updated)
 
     def jax_inputs(self, inputs: Any) -> Any:
         """A batch's inputs as the JAX model is called with them."""
@@ -133,7 +155,8 @@ class Case:
         """
         pair, optimizer = self.pair, self.pair.optimizer.jax
         if pair.jax_step is not None:
-            return pair.jax_step(optimizer)
+            begin, step, variables_of = pair.jax_step(optimizer)
+            return lambda v: begin(shown(v)), step, lambda state: hidden(variables_of(state))
         gradient = jax.value_and_grad(self.loss, has_aux=True)
 
         def start(variables: Any) -> Any:

@@ -24,6 +24,7 @@ from jax_impl.training.state import create_state
 from jax_impl.training.step import cross_entropy, make_train_step
 from parity.pairs.blame import of_the_user
 from parity.pairs.calling import Mode, mode_of
+from parity.pairs.fixed_leaves import hidden
 from parity.pairs.leafmap import LeafMap, leaf_map
 from parity.pairs.optimizers import OptimizerSpec
 from parity.pairs.trees import map_arrays
@@ -150,6 +151,10 @@ class Pair:
         with of_the_user(self.name, "torch_module"):
             return self.torch_module()
 
+    def converted(self, state: dict[str, np.ndarray]) -> Any:
+        """The variables of a state_dict, of which the leaves are arrays."""
+        return hidden(self.to_flax(state))
+
     @functools.cached_property
     def mode_argument(self) -> Mode | None:
         """How `jax_apply` is told the mode; None where it is not."""
@@ -179,7 +184,7 @@ class Pair:
         """Where each number of the state_dict is in the variables."""
         with of_the_user(self.name, "to_flax"):
             state = arrays_of(self.make_torch())
-            return leaf_map(self.to_flax, state, self.parameters, self.aliases)
+            return leaf_map(self.converted, state, self.parameters, self.aliases)
 
     def our_outputs(self, outputs: Any) -> Any:
         """What is compared of JAX's outputs."""

@@ -113,7 +113,7 @@ def _runs_in_float64(pair: Pair, state: Tensors, batch: Batch, device: str) -> b
                 case.variables(state),
                 batch.inputs,
             )
-    except TypeError:  # a carry of a scan that is float32 whatever the inputs are
+    except (TypeError, ValueError):  # a carry or a state that is float32 whatever the inputs are
         return False
     return True
 
