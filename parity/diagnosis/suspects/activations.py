@@ -266,7 +266,7 @@ def softmax_suspects(call: Call) -> Suspects:
 
 
 def dropout_suspects(call: Call) -> Suspects:
-    """The dropout is missing in training, or of another rate."""
+    """The dropout is missing in training, left on, or of another rate."""
     a = call.given
     if not call.floats:
         return
@@ -284,3 +284,6 @@ def dropout_suspects(call: Call) -> Suspects:
             f"the probability, {p:g}, is of what is kept, not of what is dropped",
             call.with_(p=1 - p),
         )
+    for rate in RATES:
+        if rate not in (p, 1 - p):
+            yield f"the dropout's rate is {rate:g} and not {p:g}", call.with_(p=rate)
