@@ -93,7 +93,9 @@ def matched(
 ) -> tuple[Tensors, Tensors]:
     """The tensors that both have, in PyTorch's order of completion and in its layout.
 
-    Outputs that one side has alone are remarked.
+    Outputs that one side has alone are remarked. A module that is called another number of times
+    in the two, with another shape each time, as once for a sequence and once for each of its steps,
+    is not compared.
     """
     first: Tensors = {}
     for name, reference in theirs.items():
@@ -101,6 +103,8 @@ def matched(
             continue
         inner = not name.startswith(OUTPUTS)
         value = aligned(ours[name], reference, _channels_last(case, name), inner)
+        if value is None and inner and _calls(name, ours) != _calls(name, theirs):
+            continue
         first[name] = case.to_torch_layout(ours[name]) if value is None else value
     lists = {"PyTorch": (theirs, ours), "JAX": (ours, theirs)}
     for side, (have, lack) in lists.items():
@@ -108,6 +112,16 @@ def matched(
         if alone:
             remarks.append(f"{', '.join(sorted(alone))} of {side} alone: not compared")
     return first, {name: theirs[name] for name in first}
+
+
+def _calls(name: str, tensors: Mapping[str, Any]) -> int:
+    """How often the module of this tensor is called."""
+    module, _, mode = name.partition(" in ")
+    plain = module.partition("#")[0]
+    return sum(
+        n.partition("#")[0] == plain and m == mode
+        for n, _, m in (each.partition(" in ") for each in tensors)
+    )
 
 
 def _channels_last(case: Case, name: str) -> bool:
