@@ -1,0 +1,27 @@
+"""Two and three faults at once are all named, and the nets that they are planted in are right."""
+
+import pytest
+from ports import three_faults
+
+from parity.checking import climb_all
+
+RUNGS = "forward", "loss", "gradients", "batch_stats"
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", three_faults.RIGHT)
+def test_a_right_net_passes(name):
+    assert not [r for r in climb_all(three_faults.RIGHT[name](), steps=3) if r.passed is False]
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", three_faults.COMBINATIONS)
+def test_every_fault_is_named(name):
+    make, faults = three_faults.COMBINATIONS[name]
+    results = climb_all(make(), RUNGS, jit=False)
+    found = [f for r in results if r.passed is False and r.diagnosis for f in r.diagnosis.faults]
+    for modules, words in faults:
+        assert any(
+            set(modules) & {f.module, *f.places} and any(w in (f.cause or "") for w in words)
+            for f in found
+        ), (modules, words, found)
