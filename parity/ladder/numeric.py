@@ -357,12 +357,12 @@ def _float32_by_design(
     if evidence is None:
         return exact
     ours, theirs = found
+    noises = {key: max(f.our_noise, f.their_noise, FLOAT32_EPS) for key, f in figures.items()}
+    most = max(noises.values(), default=FLOAT32_EPS)  # of gradients by the inputs, as in `climb`
     worst: tuple[float, float, float] | None = None
     for key in theirs:
         error = relative_error(ours[key], theirs[key], scales.get(key))
-        noise = figures.get(key)
-        least = max(noise.our_noise, noise.their_noise, FLOAT32_EPS) if noise else FLOAT32_EPS
-        allowed = DIFFERENCE_MULTIPLE * least
+        allowed = DIFFERENCE_MULTIPLE * noises.get(key, most)
         if worst is None or error / allowed > worst[0]:
             worst = error / allowed, error, allowed
     if worst is None or worst[0] > 1:
