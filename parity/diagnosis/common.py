@@ -173,7 +173,11 @@ def said(
     if cause and faults and module not in faults[0].places:
         text += f" It is in {', '.join(faults[0].places[:4])}."
     for fault in faults[1:]:
-        text += f" Also {_place(fault)}{fault.cause or 'no usual suspect makes the two agree'}."
+        text += f" Also {_place(fault)}{fault.cause}." if fault.cause else ""
+    unknown = [fault.module for fault in faults[1:] if not fault.cause]
+    if unknown:
+        more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
+        text += f" Also {', '.join(unknown[:4])}{more}: no usual suspect makes the two agree."
     return Diagnosis(module, error, before, before_error, cause, text, tuple(faults))
 
 
