@@ -109,7 +109,8 @@ def _follows(failed: Result, known: Known) -> Diagnosis | None:
 def _stopped(known: Known, detail: str) -> Diagnosis:
     """Which module of the JAX model was the last to complete."""
     case = known.case
-    with precision(case.dtype), recording() as recorder:
+    names = case.pair.names_by_weights
+    with precision(case.dtype), recording(names=names) as recorder:
         # Whatever stopped the rung stops this too.
         with contextlib.suppress(Exception):
             case.apply(case.variables(known.state), known.batches[0].inputs, train=False)

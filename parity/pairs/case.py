@@ -136,7 +136,7 @@ class Case:
     ) -> tuple[Any, Any, dict[str, jax.Array]]:
         """`call`, and every module's output under PyTorch's name."""
         renamed = self.pair.names
-        with recording(perturbations) as recorder:
+        with recording(perturbations, self.pair.names_by_weights) as recorder:
             outputs, variables = self.call(variables, made, train)
         return outputs, variables, {renamed(n): v for n, v in recorder.outputs.items()}
 

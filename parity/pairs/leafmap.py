@@ -16,6 +16,7 @@ import numpy as np
 
 from jax_impl.errors import InputError
 from parity.pairs.probing import Found, numbers, probe
+from parity.pairs.trees import key_name
 
 COPY = "#"
 """A weight that the variables hold again is NAME#2, NAME#3, ..."""
@@ -98,6 +99,18 @@ class LeafMap:
                 value = flat[found.terms[0].indices] / found.terms[0].factor
             made.append(jax.numpy.asarray(value, dtype))
         return made
+
+    @property
+    def held(self) -> list[tuple[tuple[str, ...], frozenset[str]]]:
+        """Of each leaf the path, and the entries whose numbers it holds."""
+        names, starts = list(self.offsets), list(self.offsets.values())
+        numbered = jax.tree.unflatten(self.structure, range(len(self.leaves)))
+        held = []
+        for path, i in jax.tree_util.tree_flatten_with_path(numbered)[0]:
+            places = [term.indices.ravel() for term in self.leaves[i].terms]
+            owners = np.unique(np.searchsorted(starts, np.concatenate([[], *places]), "right"))
+            held.append((tuple(map(key_name, path)), frozenset(names[k - 1] for k in owners)))
+        return held
 
     @property
     def uncompared(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from parity.pairs.blame import of_the_user
 from parity.pairs.calling import Mode, mode_of
 from parity.pairs.fixed_leaves import hidden
 from parity.pairs.leafmap import LeafMap, leaf_map
+from parity.pairs.naming import names_by_weights
 from parity.pairs.optimizers import OptimizerSpec
 from parity.pairs.trees import map_arrays
 from parity.pairs.weights import to_flax
@@ -102,7 +103,8 @@ class Pair:
         channels_last_in_torch: modules of PyTorch's whose outputs are NHWC too; where shapes or
             values tell, they need not be named.
         jax_inputs, torch_inputs: from a batch's inputs to what each model is called with.
-        names: a JAX module's recorded path -> the PyTorch module's name; by default the same.
+        names: a JAX module's recorded path -> the PyTorch module's name; by default that of the
+            module whose weights it has, or else the same.
         loss, optimizer: what both are trained with.
         init: seed -> variables, for the `init` rung.
         jax_step: for a training step of your own, see `Case.stepper`.
@@ -185,6 +187,14 @@ class Pair:
         with of_the_user(self.name, "to_flax"):
             state = arrays_of(self.make_torch())
             return leaf_map(self.converted, state, self.parameters, self.aliases)
+
+    @functools.cached_property
+    def names_by_weights(self) -> dict[str, str]:
+        """PyTorch's names of JAX's modules of other names, where `names` says nothing."""
+        if self.names is not str:
+            return {}
+        modules = (name for name, _ in self.make_torch().named_modules() if name)
+        return names_by_weights(self.leaf_map.held, modules, self.aliases)
 
     def our_outputs(self, outputs: Any) -> Any:
         """What is compared of JAX's outputs."""

@@ -31,7 +31,12 @@ class Recorder:
     mapped axis first.
     """
 
-    def __init__(self, perturbations: Mapping[str, jax.Array] | None = None):
+    def __init__(
+        self,
+        perturbations: Mapping[str, jax.Array] | None = None,
+        names: Mapping[str, str] | None = None,
+    ):
+        self._names = names or {}
         self.outputs: dict[str, jax.Array] = {}
         self._perturbations = perturbations or {}
         self._paths: dict[int, str] = {}
@@ -95,13 +100,17 @@ class Recorder:
         finally:
             self._running.pop()
         path = self._paths.get(id(module), "")
-        return self.record(path, value) if path else value
+        return self._record_module(path, value) if path else value
 
     def call_linen(self, call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         """Linen's interceptor."""
         value = call(*args, **kwargs)
         path = ".".join(context.module.path)
-        return self.record(path, value) if path and context.method_name == "__call__" else value
+        called = path and context.method_name == "__call__"
+        return self._record_module(path, value) if called else value
+
+    def _record_module(self, path: str, value: Any) -> Any:
+        return self.record(self._names.get(path, path), value)
 
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
@@ -124,9 +133,11 @@ def numbered(name: str, taken: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def recording(perturbations: Mapping[str, jax.Array] | None = None) -> Iterator[Recorder]:
-    """Records what runs, or is traced, inside."""
-    recorder = Recorder(perturbations)
+def recording(
+    perturbations: Mapping[str, jax.Array] | None = None, names: Mapping[str, str] | None = None
+) -> Iterator[Recorder]:
+    """Records what runs, or is traced, inside; modules of these paths under the other `names`."""
+    recorder = Recorder(perturbations, names)
     token = _recorder.set(recorder)
     patched = [(cls, cls.__dict__["__call__"]) for cls in _module_classes()]
     try:

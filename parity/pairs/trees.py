@@ -43,10 +43,11 @@ def _children(tree: Any) -> Iterator[tuple[Any, Any]]:
     elif tree is not None and not isinstance(tree, SCALARS):
         for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             if isinstance(leaf, ARRAYS):
-                yield ".".join(_key(key) for key in keys), leaf
+                yield ".".join(key_name(key) for key in keys), leaf
 
 
-def _key(key: Any) -> str:
+def key_name(key: Any) -> str:
+    """A part of a path of JAX's, in words."""
     for field in ("key", "name", "idx"):
         if hasattr(key, field):
             return str(getattr(key, field))
