@@ -28,7 +28,7 @@ class Recorder:
     `perturbations` are added to the outputs of their names: the gradient by a perturbation of zeros
     is the gradient by that output. What runs inside of `jax.checkpoint`, `scan`, a nested `jit` or
     another transformation with a trace of its own is not recorded; under `vmap` it is, with the
-    mapped axis first.
+    mapped axis first, or without it where that is one long.
     """
 
     def __init__(
@@ -81,9 +81,11 @@ class Recorder:
             return None, wrap
         depth = outer.ndim - value.val.ndim
         moved = jnp.moveaxis(outer, value.batch_dim + depth, depth)
+        alone = moved.shape[depth] == 1  # an axis that is there for its name, as of one device
+        moved = moved.squeeze(depth) if alone else moved
 
         def back(changed: Any) -> Any:
-            inner = wrap(changed)
+            inner = wrap(jnp.expand_dims(changed, depth) if alone else changed)
             return type(value)(trace, inner, 0, getattr(value, "source_info", None))
 
         return moved, back
