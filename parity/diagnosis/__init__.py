@@ -92,7 +92,7 @@ def _follows(failed: Result, known: Known) -> Diagnosis | None:
     def agrees() -> bool:
         theirs = rung.theirs(case)(known.state, known.batches[0])
         first, second = rung.matched(case, ours, theirs, [])
-        scales = scales_of(first, second)
+        scales = scales_of(first, second, known.same)
         errors = {n: relative_error(first[n], second[n], scales[n]) for n in second}
         return not conditioning.departing(known, failed.rung, errors)
 

@@ -36,7 +36,7 @@ def find(known: Known) -> Diagnosis | None:
     with applied(known.changes):
         theirs = gradients.theirs(case)(state, batch)
         ours, theirs = gradients.matched(case, ours, theirs, [])
-        scales = scales_of(ours, theirs)
+        scales = scales_of(ours, theirs, known.same)
         errors = {n: relative_error(ours[n], theirs[n], scales[n]) for n in theirs}
         departing = conditioning.departing(known, "gradients", errors)
         if not departing:

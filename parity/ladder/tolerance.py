@@ -103,12 +103,13 @@ def noise_multiple(terms: int) -> float:
     return max(NOISE_MULTIPLE, 2 * math.sqrt(terms))
 
 
-def scales_of(ours: Tensors, theirs: Tensors) -> dict[str, float]:
+def scales_of(ours: Tensors, theirs: Tensors, rounding: float = ZERO) -> dict[str, float]:
     """What the errors of gradients and statistics are relative to: their largest value.
 
     Where that is `ZERO` of the largest of its layer in both frameworks, the tensor is zero by
     mathematics (the gradient by a bias before BatchNorm, by a key's bias), and what is left of it
-    is the rounding of the layer's others: then it is the layer's scale.
+    is the rounding of the layer's others: then it is the layer's scale. In JAX that may be more,
+    `rounding`, where a module computes in float32 inside.
     """
     largest = {name: _largest(theirs[name]) for name in theirs}
     layers: dict[str, float] = {}
@@ -119,7 +120,7 @@ def scales_of(ours: Tensors, theirs: Tensors) -> dict[str, float]:
     found = {}
     for name, value in largest.items():
         layer = layers[name.rpartition(".")[0]] or overall
-        zero = max(value, _largest(ours[name])) <= ZERO * layer
+        zero = value <= ZERO * layer and _largest(ours[name]) <= max(ZERO, rounding) * layer
         found[name] = layer if zero else value
     return found
 

@@ -81,3 +81,32 @@ def heads_on_an_axis():
         to_flax,
         example_inputs=normal(0, 4, TOKENS, WIDTH),
     )
+
+
+def scores_in_float32(gelu_is_approximate):
+    """Scores in float32 by design, so that the key's bias has a gradient of rounding."""
+
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.att, self.act, self.fc = Attention(), nn.GELU(), nn.Linear(WIDTH, 5)
+
+        def forward(self, x):
+            return self.fc(self.act(self.att(x)).mean(1))
+
+    def dense(p, name, x):
+        return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+    def apply(p, x):
+        q, k, v = (
+            dense(p, f"att.{name}", x).reshape(*x.shape[:2], HEADS, EACH)
+            for name in ("query", "key", "value")
+        )
+        y = jnp.einsum("nhqk,nkhd->nqhd", scores(*map(jnp.float32, (q, k))).astype(v.dtype), v)
+        y = dense(p, "att.out", y.reshape(x.shape))
+        y = parity.tap("act", jax.nn.gelu(y, approximate=gelu_is_approximate))
+        return dense(p, "fc", y.mean(1))
+
+    return parity.Pair(
+        "scores in float32", Gated, apply, common.as_they_are, example_inputs=normal(0, 4, 5, WIDTH)
+    )

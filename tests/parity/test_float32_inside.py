@@ -1,0 +1,32 @@
+"""A module that computes in float32 by design beside a fault that is none of that."""
+
+import numpy as np
+import pytest
+from ports import attention
+
+from parity.checking import climb_all
+from parity.ladder.tolerance import scales_of
+
+RUNGS = "forward", "loss", "gradients"
+
+
+def test_a_zero_gradient_is_one_in_float32_too():
+    theirs = {"key.weight": np.array([1.0]), "key.bias": np.array([1e-18])}
+    ours = {**theirs, "key.bias": np.array([1e-6])}
+    assert scales_of(ours, theirs)["key.bias"] == 1e-18
+    assert scales_of(ours, theirs, 3e-6)["key.bias"] == 1.0
+    assert scales_of({**theirs, "key.bias": np.array([1e-3])}, theirs, 3e-6)["key.bias"] == 1e-18
+
+
+def test_scores_in_float32_pass():
+    results = list(climb_all(attention.scores_in_float32(False), RUNGS))
+    assert all(r.passed for r in results), [r.detail for r in results]
+
+
+@pytest.mark.parametrize("seed", (0, 1))
+def test_another_fault_explains_the_gradients(seed):
+    results = list(climb_all(attention.scores_in_float32(True), RUNGS, seed=seed))
+    failing = [r for r in results if r.passed is False]
+    assert {r.rung for r in failing} == {"forward", "gradients"}
+    faults = [f for r in failing if r.diagnosis for f in r.diagnosis.faults]
+    assert {(f.module, "tanh" in (f.cause or "")) for f in faults} == {("act", True)}, faults
