@@ -56,7 +56,8 @@ def shared_in_jax() -> Iterator[None]:
         shape = jnp.shape(p) if shape is None else shape
         # Under vmap, as in Equinox, the axis of the examples is not in the shape.
         alone = type(key).__name__ == "BatchTracer"
-        return jnp.asarray(draws(shape, not alone)) < p
+        dtype = jnp.result_type(float)  # an array of NumPy's would keep its own
+        return jnp.asarray(draws(shape, not alone).astype(dtype)) < jnp.asarray(p, dtype)
 
     jax.random.bernoulli = bernoulli
     try:
