@@ -118,6 +118,8 @@ class Watch(Intercept):
     def __exit__(self, *error: Any) -> None:
         for handle in self._handles:
             handle.remove()
+        # Its own methods, by which it would keep itself and the model until the next collection.
+        self.change, self.on_call = None, lambda index, call: None
         super().__exit__(*error)
 
     def _entering(self, name: str) -> Callable[..., None]:

@@ -40,9 +40,10 @@ def find(known: Known) -> Diagnosis | None:
     faults: list[Fault] = []
     budget, made = Budget(SECONDS), []
     modules = dict(case.torch_model(state).named_modules())
+    after_one = _after_one(case, state, batch_stats.sequences(case, state, batch)[0][1][0])
     for owner in dict.fromkeys(owner_of(_buffer(name)) for name in departing):
         wanted = {n: v for n, v in ours.items() if owner_of(_buffer(n)) == owner}
-        for change in _explained(known, owner, wanted, made, budget):
+        for change in _explained(known, owner, wanted, after_one, made, budget):
             text = change.text
             if getattr(modules.get(owner), "momentum", 0.1) is None:  # 1 at the first batch alone
                 text = text.replace("and not 1", "and not None, a cumulative average")
@@ -77,7 +78,12 @@ def _buffer(name: str) -> str:
 
 
 def _explained(
-    known: Known, owner: str, wanted: Tensors, made: list[Change], budget: Budget
+    known: Known,
+    owner: str,
+    wanted: Tensors,
+    after_one: Tensors,
+    made: list[Change],
+    budget: Budget,
 ) -> list[Change]:
     """The changes of the layer's calls that give all of its statistics; [] if none do."""
     case, state, batch = known.case, known.state, known.batches[0]
@@ -89,18 +95,19 @@ def _explained(
         if site.module == owner and call.name == "batch_norm":
             calls.append((site, call._replace(args=tuple(_copied(a) for a in call.args))))
 
-    with observed(listen):
+    with applied(known.changes), observed(listen):
         batch_stats.advance(case, module, sequence[0])
     tries: list[tuple[Change, ...]] = []
     for site, call in calls:
         at = frozenset({site})
         tries += [tuple(c._replace(sites=at) for c in _same_kind(made))]
-        tries += [tuple(found) for found in _solved(case, state, sequence[0], owner, call, at)]
+        tries += [tuple(solved) for solved in _solved(state, after_one, owner, call, at)]
 
     def run() -> None:
         batch_stats.advance(case, case.torch_model(state), sequence[0])
 
-    single = list_suspects(run, [site for site, _ in calls])
+    with applied(known.changes):
+        single = list_suspects(run, [site for site, _ in calls])
     tries += [(change,) for change in single]
     for changes in tries:
         if changes and budget.left and _fits(known, wanted, changes):
@@ -128,14 +135,19 @@ def _fits(known: Known, wanted: Tensors, changes: tuple[Change, ...]) -> bool:
     return False
 
 
-def _solved(
-    case: Case, state: Tensors, inputs: Any, owner: str, call: Call, at: frozenset[Site]
-) -> Iterator[list[Change]]:
-    """Momentum and the variance's factor that JAX's statistics after one batch say."""
+def _after_one(case: Case, state: Tensors, inputs: Any) -> Tensors:
+    """JAX's statistics after one batch."""
     leaf_map = case.pair.leaf_map
+    step = case.compiled(lambda variables, inputs: case.apply(variables, inputs, train=True)[1])
     with precision(case.dtype):
-        updated = case.apply(case.variables(state), inputs, train=True)[1]
-        found = leaf_map.to_torch(leaf_map.split(updated)[1], False)
+        updated = step(case.variables(state), inputs)
+        return leaf_map.to_torch(leaf_map.split(updated)[1], False)
+
+
+def _solved(
+    state: Tensors, found: Tensors, owner: str, call: Call, at: frozenset[Site]
+) -> Iterator[list[Change]]:
+    """Momentum and the variance's factor that JAX's statistics after one batch, `found`, say."""
     new_mean, new_var = found.get(f"{owner}.running_mean"), found.get(f"{owner}.running_var")
     given = call.given
     if new_mean is None or new_var is None or given["running_mean"] is None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from parity.pairs.calling import split_updates
 from parity.pairs.fixed_leaves import hidden, shown
+from parity.pairs.heap import trim
 from parity.pairs.masks import SharedInTorch, shared_in_jax
 from parity.pairs.pair import Batch, Pair, Tensors
 from parity.pairs.taps import recording
@@ -82,6 +83,7 @@ class Case:
         Where the converter takes float32 alone, as one that sets a state of Equinox's does, what it
         makes is cast.
         """
+        trim()
         dtype = jnp.dtype(self.dtype)
         cast = {
             name: value.astype(dtype) if jnp.issubdtype(value.dtype, jnp.floating) else value
@@ -136,7 +138,9 @@ class Case:
     ) -> tuple[Any, Any, dict[str, jax.Array]]:
         """`call`, and every module's output under PyTorch's name."""
         renamed = self.pair.names
-        with recording(perturbations, self.pair.names_by_weights) as recorder:
+        with jax.ensure_compile_time_eval():  # the names may be asked for inside of a trace
+            names = self.pair.names_by_weights
+        with recording(perturbations, names) as recorder:
             outputs, variables = self.call(variables, made, train)
         return outputs, variables, {renamed(n): v for n, v in recorder.outputs.items()}
 
@@ -174,6 +178,7 @@ class Case:
 
     def torch_model(self, state: Mapping[str, np.ndarray]) -> nn.Module:
         """The twin with these weights, in train mode, in the case's precision."""
+        trim()
         module = self.pair.make_torch().to(self.device, getattr(torch, self.dtype))
         module.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.items()})
         return module.train(self.pair.trains)

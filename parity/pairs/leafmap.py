@@ -206,8 +206,8 @@ class LeafMap:
             for found, yes in zip(self.leaves, self.trainable, strict=True)
             if which is None or yes is which
         ]
-        total = sum(map(math.prod, self.shapes.values()))
-        layers: list[tuple[np.ndarray, np.ndarray]] = []
+        names, starts = list(self.offsets), list(self.offsets.values())
+        layers: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for found, leaf in zip(chosen, leaves, strict=True):
             if not found.terms:
                 continue
@@ -218,24 +218,36 @@ class LeafMap:
                     f"{found.shape}"
                 )
             for indices, parts in values(found, array.astype(np.float64)):
-                depth = 0
-                while True:
-                    if depth == len(layers):
-                        layers.append((np.full(total, np.nan), np.zeros(total, bool)))
-                    flat, held = layers[depth]
-                    if not held[indices.ravel()].any():
-                        break
-                    depth += 1
-                flat[indices.ravel()] = np.broadcast_to(parts, indices.shape).ravel()
-                held[indices.ravel()] = True
+                if not indices.size:
+                    continue
+                places = indices.ravel()
+                numbers = np.broadcast_to(parts, indices.shape).ravel()
+                ends = places.min(), places.max()
+                first, last = np.searchsorted(starts, ends, side="right") - 1
+                for name in names[first : last + 1]:
+                    start, size = self.offsets[name], math.prod(self.shapes[name])
+                    mine = slice(None)
+                    if first != last:
+                        mine = (places >= start) & (places < start + size)
+                    _put(layers.setdefault(name, []), size, places[mine] - start, numbers[mine])
         entries: dict[str, np.ndarray] = {}
         for name, shape in self.shapes.items():
-            part = slice(self.offsets[name], self.offsets[name] + math.prod(shape))
-            for depth, (flat, held) in enumerate(layers):
-                if held[part].all():
+            for depth, (flat, held) in enumerate(layers.get(name, [])):
+                if held.all():
                     suffix = f"{COPY}{depth + 1}" if depth else ""
-                    entries[name + suffix] = flat[part].reshape(shape)
+                    entries[name + suffix] = flat.reshape(shape)
         return entries
+
+
+def _put(
+    layers: list[tuple[np.ndarray, np.ndarray]], size: int, places: np.ndarray, numbers: np.ndarray
+) -> None:
+    """Numbers at their places in the first layer of an entry that holds none of them yet."""
+    layer = next((layer for layer in layers if not layer[1][places].any()), None)
+    if layer is None:
+        layer = np.full(size, np.nan), np.zeros(size, bool)
+        layers.append(layer)
+    layer[0][places], layer[1][places] = numbers, True
 
 
 def leaf_map(

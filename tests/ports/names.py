@@ -1,5 +1,7 @@
 """A port whose modules are not called as PyTorch's, or as another one of PyTorch's."""
 
+from typing import Any
+
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
@@ -47,7 +49,7 @@ class Net(nn.Module):
 class FlaxBlock(linen.Module):
     features: int
     stride: int
-    padding: object
+    padding: Any
 
     @linen.compact
     def __call__(self, x, train):
@@ -56,8 +58,8 @@ class FlaxBlock(linen.Module):
 
 
 class FlaxNet(linen.Module):
-    padding: object
-    pool: object
+    padding: Any
+    pool: Any
 
     @linen.compact
     def __call__(self, x, train):
@@ -69,7 +71,7 @@ class FlaxNet(linen.Module):
         return linen.Dense(5)(x.mean((1, 2)))
 
 
-def of_its_own(padding=1, pool=((1, 1), (1, 1))):
+def of_its_own(padding: Any = 1, pool=((1, 1), (1, 1))):
     """A convnet under names of Linen's own, trained on an axis of devices, which are one."""
     net = FlaxNet(padding, pool)
 

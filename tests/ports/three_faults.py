@@ -5,6 +5,7 @@ of its cause, any of which will do.
 """
 
 from functools import partial
+from typing import Any
 
 import flax.linen as linen
 import jax
@@ -64,10 +65,10 @@ class ResNet(linen.Module):
     momentum: float = 0.9
     unbiased: bool = True
     stride_second: bool = False
-    pool_padding: object = ((1, 1), (1, 1))
+    pool_padding: Any = ((1, 1), (1, 1))
     relu_in_block: bool = True
     last_relu: bool = True
-    stem_padding: object = 3
+    stem_padding: Any = 3
     shortcut: str = "projection"
 
     @linen.compact
@@ -293,10 +294,6 @@ COMBINATIONS = {
         partial(gru_net, order="zrn", reset="without the bias", pool="mean"),
         (ORDER, RESET, POOL),
     ),
-}
-"""By name: the pair, and (modules, words) of every fault; each was seen to be named."""
-
-UNTRIED = {
     "resnet, pooling, relu, shortcut": (
         partial(
             resnet,
@@ -335,6 +332,6 @@ UNTRIED = {
         ((("words",), ("padding",)), ORDER, POOL),
     ),
 }
-"""Combinations of which it is not known whether every fault is named."""
+"""By name: the pair, and (modules, words) of every fault."""
 
 RIGHT = {"resnet": resnet, "vit": vit, "gru": gru_net}

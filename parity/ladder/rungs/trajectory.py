@@ -36,6 +36,7 @@ from parity.ladder.rungs.runs import (
 )
 from parity.ladder.tolerance import FLOAT32_EPS, NOISE_MULTIPLE, relative_error
 from parity.pairs.case import Case, precision
+from parity.pairs.heap import trim
 from parity.pairs.leafmap import COPY
 from parity.pairs.pair import Batch, Pair, Tensors
 from parity.pairs.trees import rows
@@ -181,6 +182,7 @@ def _side_by_side(
         for second, _ in again:
             second.step(reordered(batch, (step, seed or 0)) if reorder else batch)
         if step <= 2 or step == steps or step % _every(case.pair) == 0:
+            trim()
             mine, reference = ours.look(), theirs.look()
             diverged = not all(np.isfinite(value).all() for value in reference.values())
             if points and diverged:  # PyTorch's own training has no numbers any more
