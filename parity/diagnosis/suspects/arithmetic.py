@@ -48,6 +48,7 @@ def add_suspects(call: Call) -> Suspects:
         yield "the first summand is missing", lambda: 0 * a + b
         yield "the second summand is subtracted", lambda: a - b
         yield "the second summand is added twice", lambda: a + 2 * b
+        yield from _positions(a, b)
         return
     yield "the shortcut is missing: the first summand alone", lambda: a * 1
     yield "the second summand alone", lambda: b * 1
@@ -70,6 +71,24 @@ def add_suspects(call: Call) -> Suspects:
     for scale in (0.1, 0.2, 0.3, 0.5):
         yield f"the second summand is scaled by {scale:g}", lambda s=scale: a + s * b
         yield f"the first summand is scaled by {scale:g}", lambda s=scale: s * a + b
+
+
+def _positions(a: torch.Tensor, b: torch.Tensor) -> Suspects:
+    """Embeddings of positions, [1, l, d] or [l, d], that are added one place too late, or so."""
+    if b.ndim < 2 or b.shape[-2] < 3 or b.ndim > a.ndim:
+        return
+    for shift, way in ((1, "later"), (-1, "earlier")):
+        yield (
+            f"the second summand is shifted by one position, {way}",
+            lambda s=shift: a + b.roll(s, -2),
+        )
+    for way, number in (("first", 0), ("last", -1)):
+        index = torch.tensor([number % b.shape[-2]], device=b.device)
+        yield (
+            f"the {way} position of the second summand is not added",
+            lambda i=index: a + b.index_fill(-2, i, 0.0),
+        )
+    yield "the positions of the second summand are in the other order", lambda: a + b.flip(-2)
 
 
 def _constant_suspects(call: Call, constant: float) -> Suspects:

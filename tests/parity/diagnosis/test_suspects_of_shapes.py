@@ -171,6 +171,17 @@ def arithmetic_faults() -> Iterator[tuple[Any, ...]]:
         (lambda: a + 0.1 * b, "the second summand is scaled by 0.1"),
     ):
         yield add, port, part, "add"
+    positions = lambda: S + S[:1]  # noqa: E731
+    s, row = array(S), array(S)[:1]
+    cut = np.arange(row.shape[1])[:, None]
+    for port, part in (
+        (lambda: s + np.roll(row, 1, 1), "shifted by one position, later"),
+        (lambda: s + np.roll(row, -1, 1), "shifted by one position, earlier"),
+        (lambda: s + row * (cut > 0), "the first position of the second summand"),
+        (lambda: s + row * (cut < len(cut) - 1), "the last position of the second summand"),
+        (lambda: s + row[:, ::-1], "in the other order"),
+    ):
+        yield positions, port, part, "add"
     positive, var = draw(2, 5).abs(), array(draw(2, 5).abs())
     eps = lambda: positive + 1e-5  # noqa: E731
     yield eps, lambda: var + 1e-6, "eps is 1e-06 and not 1e-05"
