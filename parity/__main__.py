@@ -83,7 +83,9 @@ def main(options: Any) -> int | None:
             name = "convert"
         case _:
             name = "prepare"
-    return importlib.import_module(f"parity.commands.{name}").run(options)
+    with cli.held_interrupts():
+        command = importlib.import_module(f"parity.commands.{name}")
+    return command.run(options)
 
 
 def _list() -> int:

@@ -20,7 +20,7 @@ RUNGS = ("data", "init", *NUMERIC, "trajectory")
 DTYPES = "float64", "float32", "bfloat16"
 
 
-NO_FLOAT64 = "the JAX model does not run in float64: a float32 value is inside; not compared there"
+NO_FLOAT64 = "the JAX model does not run in float64, and is not compared there"
 
 
 class NotTheSame(AssertionError):
@@ -101,7 +101,7 @@ class _Climb:
     narrow: tuple[str, ...]
     wide: bool
     strict: bool
-    in_float64: bool
+    no_float64: str | None
     no_loss: str | None
 
 
@@ -149,10 +149,10 @@ def climb_all(
         raise InputError(f"{pair.name}: there is no example in batches or in example_inputs")
     tell(f"{pair.name}: the two models are run once")
     with_loss = bool({"loss", "gradients", "trajectory"} & set(rungs))
-    in_float64, no_loss = preflight(pair, batches[0], device, jit=jit, with_loss=with_loss)
+    no_float64, no_loss = preflight(pair, batches[0], device, jit=jit, with_loss=with_loss)
     state = shared_weights(pair, seed)
     narrow = tuple(d for d in chosen if d != "float64")
-    wide = "float64" in chosen and in_float64
+    wide = "float64" in chosen and no_float64 is None
     held = _Climb(
         pair=pair,
         state=state,
@@ -164,10 +164,10 @@ def climb_all(
         narrow=narrow,
         wide=wide,
         strict=strict_float64,
-        in_float64=in_float64,
+        no_float64=no_float64,
         no_loss=no_loss,
     )
-    known = Known(pair, state, batches, device, jit, pair.accept, chosen)
+    known = Known(pair, state, batches, device, jit, pair.accept, chosen, no_float64 is None)
     found = False
     climbed = [rung for rung in RUNGS if rung in rungs]
     for rung in climbed:
@@ -219,8 +219,8 @@ def _explained(rung: str, held: _Climb, known: Known, last: bool) -> list[Result
         if not known.accept_more():
             break
     notes = known.accepted_notes
-    if not held.in_float64 and rung in NUMERIC:
-        notes = (*notes, NO_FLOAT64)
+    if held.no_float64 is not None and rung in NUMERIC:
+        notes = (*notes, f"{NO_FLOAT64}: {held.no_float64}")
     unused = [name for name in held.pair.accept if name not in known.used]
     if last and unused:
         notes = (*notes, f"accepted in vain, for no cause has these words: {', '.join(unused)}")
@@ -231,14 +231,15 @@ def _rung(rung: str, held: _Climb) -> list[Result]:
     """One rung's results; a failure of its own where the JAX model cannot be run."""
     pair, state, batches, device = held.pair, held.state, held.batches, held.device
     if held.no_loss and rung in ("loss", "gradients", "trajectory"):
-        return [result(pair.name, rung, "float64", nothing("relative error", held.no_loss))]
+        dtype = "float64" if held.wide or not held.narrow else held.narrow[0]
+        return [result(pair.name, rung, dtype, nothing("relative error", held.no_loss))]
     try:
         if rung == "data":
             return [inputs.run(pair, batches[0], device)]
         if rung == "init":
             return [r for r in [init.run(pair, held.seed)] if r is not None]
         if rung == "trajectory":
-            if not held.wide and held.in_float64:
+            if not held.wide and held.no_float64 is None:
                 return []
             run = trajectory.run(
                 pair,
@@ -249,7 +250,7 @@ def _rung(rung: str, held: _Climb) -> list[Result]:
                 jit=held.jit,
                 narrow="float32" in held.narrow,
                 strict=held.strict,
-                dtype="float64" if held.in_float64 else "float32",
+                dtype="float64" if held.no_float64 is None else "float32",
             )
             return list(run)
         found = climb(
@@ -261,7 +262,7 @@ def _rung(rung: str, held: _Climb) -> list[Result]:
             jit=held.jit,
             narrow=held.narrow,
             strict=held.strict,
-            runs_in_float64=held.in_float64,
+            runs_in_float64=held.no_float64 is None,
         )
         return [r for r in found if held.wide or r.dtype != "float64"]
     except InputError:

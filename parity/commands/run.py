@@ -84,6 +84,9 @@ def load_pair(text: str) -> Pair:
         InputError: it cannot be had, and why.
     """
     module, _, function = text.partition(":")
+    if "/" in module or module.endswith(".py"):
+        name = Path(module).stem
+        raise InputError(f"--pair {text}: give a module's name, not a path: {name}:{function}")
     sys.path.insert(0, str(Path.cwd()))
     # A user's module fails in any way.
     try:

@@ -29,6 +29,8 @@ from parity.pairs.taps import recording
 
 __all__ = ["CANNOT_RUN", "Known", "diagnose"]
 
+TRAINING = "trajectory", "eval_after_training"
+
 
 def diagnose(failed: Result, known: Known) -> Diagnosis:
     """Why the result `failed`; an error of the diagnosis itself is told and harms nothing."""
@@ -55,7 +57,7 @@ def _diagnosed(failed: Result, known: Known) -> Diagnosis:
     follows = _follows(failed, known)
     if follows is not None:
         return follows
-    if failed.dtype in EPS:
+    if failed.dtype in EPS and known.in_float64:
         return precision_.find(known, failed)
     if failed.rung == "optimizer":
         return optimizer.find(known.case, known.state)
@@ -64,17 +66,24 @@ def _diagnosed(failed: Result, known: Known) -> Diagnosis:
     found = inputs.find(known.case, known.state, known.batches[0])
     if found is not None:
         return found
-    # What departs earlier on the ladder is the cause of what departs later.
-    for part in (forward, gradients, statistics):
-        unexplained = known.unexplained
-        if part is not statistics and unexplained is not None:
-            if failed.rung != "batch_stats":
-                return unexplained
-            continue
-        found = part.find(known)
+    if failed.rung in TRAINING:
+        found = training.follows(known, failed.rung)
         if found is not None:
             return found
-    return training.find(known)
+    # What departs earlier on the ladder is the cause of what departs later.
+    behind: Diagnosis | None = None
+    for part in (forward, gradients, statistics):
+        if part is not statistics and known.unexplained is not None:
+            behind = behind or known.unexplained
+        else:
+            found = part.find(known)
+            # Statistics may depart by themselves behind what no suspect explains.
+            if found is not None and (part is statistics or known.unexplained is None):
+                return found
+            behind = behind or found
+        if behind is not None and failed.rung != "batch_stats":
+            return behind
+    return behind or training.find(known, failed.rung)
 
 
 def _follows(failed: Result, known: Known) -> Diagnosis | None:
@@ -83,7 +92,8 @@ def _follows(failed: Result, known: Known) -> Diagnosis | None:
     That is where PyTorch departs in float64 and agrees once it makes the changes found before; and
     a narrower precision fails as float64 does.
     """
-    if failed.rung not in NUMERIC or (not known.changes and failed.dtype not in EPS):
+    again = failed.dtype in EPS and known.in_float64
+    if failed.rung not in NUMERIC or (not known.changes and not again):
         return None
     rung, case = NUMERIC[failed.rung], known.case
     with precision(case.dtype):
@@ -101,7 +111,7 @@ def _follows(failed: Result, known: Known) -> Diagnosis | None:
     with applied(known.changes):
         if known.changes and agrees():
             return known.follows()
-    if failed.dtype in EPS and "float64" in known.dtypes:
+    if again and "float64" in known.dtypes:
         return Diagnosis(None, None, None, None, None, "it fails as in float64")
     return None
 

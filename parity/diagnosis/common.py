@@ -9,15 +9,12 @@ from typing import Any
 from parity.diagnosis.sites import Change, applied, watching
 from parity.ladder import design
 from parity.ladder.result import Diagnosis, Fault, Result
-from parity.ladder.tolerance import relative_error
+from parity.ladder.tolerance import SAME_IN_FLOAT32, relative_error
 from parity.pairs.case import Case, around
 from parity.pairs.pair import Batch, Pair, Tensors
 
 SAME = 1e-9
 """Relative: below any difference of formula, above the rounding of a deep net."""
-
-SAME_IN_FLOAT32 = 3e-6
-"""The same where a module computes in float32 inside of the float64 run."""
 
 SECONDS = 120.0
 """Until no further suspect is tried for one failure."""
@@ -43,20 +40,28 @@ class Known:
     jit: bool
     accept: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32")
+    in_float64: bool = True
     found: list[tuple[Fault, tuple[Change, ...]]] = dataclasses.field(default_factory=list)
     used: set[str] = dataclasses.field(default_factory=set)
     accepted: list[tuple[Fault, tuple[Change, ...]]] = dataclasses.field(default_factory=list)
 
     @functools.cached_property
     def case(self) -> Case:
-        """In float64."""
-        return Case(self.pair, "float64", self.device, self.jit)
+        """In float64 where JAX's model runs in it."""
+        dtype = "float64" if self.in_float64 else "float32"
+        return Case(self.pair, dtype, self.device, self.jit)
 
     @functools.cached_property
     def same(self) -> float:
         """Two that differ by less agree."""
-        inside = design.of_the_model(self.case, self.state, self.batches[0])
-        return SAME_IN_FLOAT32 if inside else SAME
+        return SAME_IN_FLOAT32 if self.float32_inside else SAME
+
+    @functools.cached_property
+    def float32_inside(self) -> bool:
+        """Whether a module computes in float32, inside of the float64 run or without one."""
+        if not self.in_float64:
+            return True
+        return design.of_the_model(self.case, self.state, self.batches[0]) is not None
 
     @property
     def changes(self) -> list[Change]:

@@ -1,10 +1,10 @@
 """Faults that take several changes at once, none of which comes nearer by itself."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from parity.diagnosis.sites import Change
-from parity.diagnosis.suspects import Call
+from parity.diagnosis.suspects import Call, Thunk
 from parity.diagnosis.suspects.parts import A_HALF, EVERY_SECOND
 
 
@@ -54,10 +54,11 @@ def compounds(listed: Sequence[Change]) -> Iterator[Change]:
         yield Change(text, "several", sites, make=_of_any(tuple(parts)))
 
 
-def _of_any(parts: tuple[Change, ...]) -> Any:
+def _of_any(parts: tuple[Change, ...]) -> Callable[[Call], Thunk | None]:
+    """What makes of a call what the part for its function does."""
     by_function = {change.function: change for change in parts}
 
-    def make(call: Call) -> Any:
+    def make(call: Call) -> Thunk | None:
         change = by_function.get(call.name)
         return None if change is None else change.of(call)
 

@@ -13,6 +13,7 @@ from parity.diagnosis import forced
 from parity.diagnosis.common import OUTPUTS, SECONDS, Known, said
 from parity.diagnosis.compound import compounds
 from parity.diagnosis.conditioning import departing
+from parity.diagnosis.exchanges import exchanges
 from parity.diagnosis.forced import Event, Forcing
 from parity.diagnosis.search import Budget, everywhere, list_suspects, search
 from parity.diagnosis.sites import Change, applied
@@ -135,22 +136,28 @@ class _Search:
             # What is nearest to the departing module is the likeliest.
             nearest = {site: -number for number, site in enumerate(sites)}
             listed.sort(key=lambda change: min(nearest[site] for site in change.sites or ()))
-            candidates = [*everywhere(listed), *compounds(listed), *listed]
+            model = self.case.torch_model(self.known.state)
+            several = [*everywhere(listed), *compounds(listed), *exchanges(model, sites)]
+            candidates = [*several, *listed]
             found = search(
                 lambda changes: self.left(event, mode, changes),
                 candidates,
                 error,
                 self.known.same,
                 self.budget,
-                lambda changes: self.fits_elsewhere(event, mode, changes),
+                lambda changes: (
+                    not self.spoils(event, mode, changes)
+                    and self.fits_elsewhere(event, mode, changes)
+                ),
             )
             if found is None and len(self.case.pair.modes) > 1:
                 found = search(
                     lambda changes: self.left(event, mode, changes),
-                    [change._replace(mode=mode) for change in candidates],
+                    [each._replace(mode=mode) for each in candidates if not each.exchanged],
                     error,
                     self.known.same,
                     self.budget,
+                    lambda changes: not self.spoils(event, mode, changes),
                     depth=1,
                 )
             if found is not None:
@@ -165,6 +172,17 @@ class _Search:
             return float("inf")
         found = next((each for each in events if each.name == event.name), None)
         return float("inf") if found is None else self.error(found, mode)
+
+    def spoils(self, event: Event, mode: str, changes: tuple[Change, ...]) -> bool:
+        """Whether a module that completes before departs by the changes.
+
+        A ReLU in place that changes the shortcut is mended by leaving it out too, but then its own
+        output departs.
+        """
+        same = self.known.same
+        plain, changed = (self.run(mode, made, until=event.name) for made in ((), changes))
+        agreed = {e.name for e in plain if self.error(e, mode) <= same} - {event.name}
+        return any(e.name in agreed and self.error(e, mode) > same for e in changed)
 
     def fits_elsewhere(self, event: Event, mode: str, changes: tuple[Change, ...]) -> bool:
         """Whether the changes do not make the same module worse in the other mode."""

@@ -18,12 +18,20 @@ class Site(NamedTuple):
     number: int
 
 
+class Exchange(NamedTuple):
+    """Two entries of the state_dict, each of which is used in the place of the other."""
+
+    one: str
+    two: str
+
+
 class Change(NamedTuple):
     """What a suspect makes of the calls at `sites`, or of all calls of `function` where None.
 
     `variant` is its number among the suspects of one text; `backward` says that it is one of the
     backward suspects; `mode` is the one that it is made in, None for both; `make`, if there is one,
-    gives the changed call in the place of a suspect.
+    gives the changed call in the place of a suspect. The weights `exchanged` are so while the model
+    runs.
     """
 
     text: str
@@ -33,6 +41,7 @@ class Change(NamedTuple):
     backward: bool = False
     mode: str | None = None
     make: Callable[[Call], Thunk | None] | None = None
+    exchanged: tuple[Exchange, ...] = ()
 
     @property
     def cause(self) -> str:
@@ -104,6 +113,7 @@ class Watch(Intercept):
         super().__init__(change=self._changed)
         self.sites: list[Site] = []
         self._root, self._changes, self._listener = module, changes, listener
+        self._exchanged = [pair for change in changes for pair in change.exchanged]
         self._stack: list[str] = []
         self._counts: dict[tuple[str, str], int] = {}
         self._handles: list[Any] = []
@@ -113,11 +123,15 @@ class Watch(Intercept):
         for name, child in self._root.named_modules():
             self._handles.append(child.register_forward_pre_hook(self._entering(name)))
             self._handles.append(child.register_forward_hook(self._leaving, always_call=True))
+        for pair in self._exchanged:
+            _exchange(self._root, pair)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         for handle in self._handles:
             handle.remove()
+        for pair in reversed(self._exchanged):
+            _exchange(self._root, pair)
         # Its own methods, by which it would keep itself and the model until the next collection.
         self.change, self.on_call = None, lambda index, call: None
         super().__exit__(*error)
@@ -166,3 +180,14 @@ class Watch(Intercept):
             if found is not None:
                 return found()
         return call.plain()
+
+
+def _exchange(root: torch.nn.Module, pair: Exchange) -> None:
+    """Each of the two, a parameter or a buffer, in the other's place."""
+    places = []
+    for name in pair:
+        module, _, leaf = name.rpartition(".")
+        owner = root.get_submodule(module)
+        places.append((owner._parameters if leaf in owner._parameters else owner._buffers, leaf))
+    (first, one), (second, two) = places
+    first[one], second[two] = second[two], first[one]

@@ -39,15 +39,11 @@ def find(known: Known) -> Diagnosis | None:
     first = departing[0]
     faults: list[Fault] = []
     budget, made = Budget(SECONDS), []
-    modules = dict(case.torch_model(state).named_modules())
     after_one = _after_one(case, state, batch_stats.sequences(case, state, batch)[0][1][0])
     for owner in dict.fromkeys(owner_of(_buffer(name)) for name in departing):
         wanted = {n: v for n, v in ours.items() if owner_of(_buffer(n)) == owner}
         for change in _explained(known, owner, wanted, after_one, made, budget):
-            text = change.text
-            if getattr(modules.get(owner), "momentum", 0.1) is None:  # 1 at the first batch alone
-                text = text.replace("and not 1", "and not None, a cumulative average")
-            fault = Fault(owner, text, errors[first], (owner,))
+            fault = Fault(owner, change.text, errors[first], (owner,))
             faults.append(fault)
             known.add(fault, (change,))
             made.append(change)
@@ -101,7 +97,7 @@ def _explained(
     for site, call in calls:
         at = frozenset({site})
         tries += [tuple(c._replace(sites=at) for c in _same_kind(made))]
-        tries += [tuple(solved) for solved in _solved(state, after_one, owner, call, at)]
+        tries += [tuple(solved) for solved in _solved(state, after_one, module, call, at)]
 
     def run() -> None:
         batch_stats.advance(case, case.torch_model(state), sequence[0])
@@ -145,9 +141,10 @@ def _after_one(case: Case, state: Tensors, inputs: Any) -> Tensors:
 
 
 def _solved(
-    state: Tensors, found: Tensors, owner: str, call: Call, at: frozenset[Site]
+    state: Tensors, found: Tensors, net: torch.nn.Module, call: Call, at: frozenset[Site]
 ) -> Iterator[list[Change]]:
     """Momentum and the variance's factor that JAX's statistics after one batch, `found`, say."""
+    owner = next(iter(at)).module
     new_mean, new_var = found.get(f"{owner}.running_mean"), found.get(f"{owner}.running_var")
     given = call.given
     if new_mean is None or new_var is None or given["running_mean"] is None:
@@ -163,7 +160,9 @@ def _solved(
     changes: list[Change] = []
     if abs(momentum - given["momentum"]) > 1e-6:
         value = float(f"{momentum:.6g}")
-        text = f"PyTorch's momentum would be {value:g} and not {given['momentum']:g}"
+        cumulative = getattr(net.get_submodule(owner), "momentum", 0.0) is None
+        told = "None, a cumulative average" if cumulative else f"{given['momentum']:g}"
+        text = f"PyTorch's momentum would be {value:g} and not {told}"
         changes.append(Change(text, "batch_norm", at, make=lambda c: _momentum(c, value)))
     factor = _coefficient(new_var - (1 - momentum) * old_var, momentum * var)
     if factor is not None and abs(factor - (count - 1) / count) < 1e-6 and count > 1:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,54 +28,106 @@ Nor does what PyTorch departs from itself by, from weights moved by one rounding
 """
 
 
-def find(known: Known, steps: int = LOOKED) -> Diagnosis:
+class Compared(NamedTuple):
+    """Some steps of both, PyTorch's with the changes that were found.
+
+    After each step JAX's weights, and by how much they may depart; the first that does, its step
+    and its error; the largest error of an output in eval mode at the end, if one departs; and what
+    PyTorch trains and JAX leaves as it was.
+    """
+
+    looks: list[Tensors]
+    allowed: list[dict[str, float]]
+    first: tuple[str, int, float] | None
+    in_eval: float | None
+    still: list[str]
+
+
+def follows(known: Known, rung: str) -> Diagnosis | None:
+    """That a training agrees once PyTorch makes the changes that were found; None if not."""
+    if not known.changes:
+        return None
+    found = _compared(known, rung)
+    agrees = found.first is None and found.in_eval is None
+    return known.follows() if agrees else None
+
+
+def find(known: Known, rung: str) -> Diagnosis:
     """All parts agree, and training does not: what the loop does with them."""
+    found = _compared(known, rung)
+    if found.first is None:
+        if found.in_eval is None:
+            return known.follows() or said(None)
+        what = "output (in eval mode after training)"
+        known.add(Fault(common.OUTPUTS, None, found.in_eval, (common.OUTPUTS,)))
+        return said(common.OUTPUTS, found.in_eval, what=what)
+    worst, step, error = found.first
+    with applied(known.changes):
+        cause = _cause(known, found) or _depends_on_order(known, step)
+    fault = Fault("the training step", cause, error, ("the training step",))
+    known.add(fault)
+    what = f"{worst} after step {step}, by that"
+    return said("the training step", error, cause=cause, what=what)
+
+
+def _compared(known: Known, rung: str) -> Compared:
+    """In eval mode for the rung `eval_after_training` alone."""
     case, state, batches = known.case, known.state, known.batches
     with precision(case.dtype):
         stepper = case.stepper()
     ours, theirs = runs.jax_run(case, state, stepper), runs.torch_run(case, state)
-    eps = FLOAT32_EPS if known.same > common.SAME else None
-    again, allowed = runs.torch_run(case, state, 1, eps), list[dict[str, float]]()
-    steps = max(steps, min(2 * len(batches) + 1, 20))
-    looks: list[Tensors] = []
-    first, error, worst = None, 0.0, None
+    again = runs.torch_run(case, state, 1, FLOAT32_EPS if known.float32_inside else None)
+    looks, allowed, first = list[Tensors](), list[dict[str, float]](), None
+    reference: Tensors = {}
     with applied(known.changes):
-        for step in range(steps):
-            batch = batches[step % len(batches)]
-            ours.step(batch)
-            theirs.step(batch)
-            again.step(batch)
+        for step in range(max(LOOKED, min(2 * len(batches) + 1, 20))):
+            for run in (ours, theirs, again):
+                run.step(batches[step % len(batches)])
             reference, second = theirs.look(), again.look()
             # Of a gradient that is zero by mathematics Adam makes steps of rounding.
             own = {n: relative_error(second[n], reference[n]) for n in reference}
             allowed.append({n: max(SAME, NOISE_MULTIPLE * value) for n, value in own.items()})
             looks.append(ours.look())
-            excess = {
-                name: relative_error(value, reference[base]) / allowed[-1][base]
+            errors = {
+                name: (relative_error(value, reference[base]), allowed[-1][base])
                 for name, value in looks[-1].items()
                 if (base := name.partition(COPY)[0]) in reference
             }
-            if first is None and max(excess.values(), default=0.0) > 1:
-                first, worst = step + 1, max(excess, key=excess.__getitem__)
-                error = excess[worst] * allowed[-1][worst.partition(COPY)[0]]
-        if first is None:
-            return known.follows() or said(None)
-        cause = _cause(known, looks, allowed, steps) or _depends_on_order(known, stepper, first)
-    fault = Fault("the training step", cause, error, ("the training step",))
-    known.add(fault)
-    return said(
-        "the training step", error, cause=cause, what=f"{worst} after step {first}, by that"
-    )
+            beyond = {name: error / most for name, (error, most) in errors.items() if error > most}
+            if first is None and beyond:
+                worst = max(beyond, key=beyond.__getitem__)
+                first = worst, step + 1, errors[worst][0]
+        in_eval = None
+        if rung == "eval_after_training":
+            in_eval = _in_eval_mode(known, ours, theirs, again)
+    still = [
+        name
+        for name in case.pair.parameters
+        if all(name in look and np.array_equal(look[name], state[name]) for look in looks)
+        and relative_error(reference[name], state[name]) > allowed[-1][name]
+    ]
+    return Compared(looks, allowed, first, in_eval, still)
 
 
-def _cause(
-    known: Known, looks: list[Tensors], allowed: list[dict[str, float]], steps: int
-) -> str | None:
+def _in_eval_mode(known: Known, ours: runs.Run, theirs: runs.Run, again: runs.Run) -> float | None:
+    """The error of the trained models' outputs; None where they agree as their weights do."""
+    batch = known.batches[0]
+    reference, second = theirs.outputs(batch), again.outputs(batch)
+    found = runs.in_torch_layout(known.case, ours.outputs(batch), reference)
+    departing = []
+    for path, value in found.items():
+        error, own = (relative_error(each, reference[path]) for each in (value, second[path]))
+        if error > max(SAME, NOISE_MULTIPLE * own):
+            departing.append(error)
+    return max(departing, default=None)
+
+
+def _cause(known: Known, found: Compared) -> str | None:
     """The loop with one thing wrong that gives JAX's weights after every step."""
-    batches = known.batches
-    for name, variant in _loops(known.case, known.state):
+    batches, looks, allowed = known.batches, found.looks, found.allowed
+    for name, variant in _loops(known.case, known.state, found.still):
         with contextlib.suppress(RuntimeError, ValueError, IndexError, TypeError):
-            for step in range(steps):
+            for step in range(len(looks)):
                 variant.step(batches[step % len(batches)])
                 look = variant.look()
                 if any(
@@ -89,11 +141,13 @@ def _cause(
     return None
 
 
-def _depends_on_order(known: Known, stepper: Any, first: int) -> str | None:
+def _depends_on_order(known: Known, first: int) -> str | None:
     """Whether JAX's step departs from itself with the examples of one batch in another order."""
     case, state, batches = known.case, known.state, known.batches
     if not runs.same_in_any_order(case, state, batches[0]):
         return None
+    with precision(case.dtype):
+        stepper = case.stepper()
     plain, turned = runs.jax_run(case, state, stepper), runs.jax_run(case, state, stepper)
     for step in range(first):
         batch = batches[step % len(batches)]
@@ -105,6 +159,10 @@ def _depends_on_order(known: Known, stepper: Any, first: int) -> str | None:
     return f"step {first} depends on the order of the examples in its batch, in JAX alone"
 
 
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 def _taken(batch: Batch, index: Any) -> Batch:
     return Batch(*(take(part, index, rows(batch.inputs)) for part in batch))
 
@@ -113,8 +171,8 @@ def _rolled(batch: Batch, shift: int) -> Batch:
     return Batch(batch.inputs, map_arrays(lambda leaf: np.roll(leaf, shift, 0), batch.labels))
 
 
-def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, runs.Run]]:
-    """Training loops with one thing wrong each."""
+def _loops(case: Case, state: Tensors, still: list[str]) -> Iterator[tuple[str, runs.Run]]:
+    """Training loops with one thing wrong each; `still` are what may not be trained."""
 
     def run(
         prepare: Callable[[torch.nn.Module, Any], None] = lambda module, optimizer: None,
@@ -128,8 +186,11 @@ def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, runs.Run]]:
         shifted: bool = False,
         change: Callable[[Batch], Batch] = lambda batch: batch,
         clip: float | None = None,
+        thaw: bool = False,
     ) -> runs.Run:
         module = case.torch_model(state)
+        for parameter in module.parameters() if thaw else ():
+            parameter.requires_grad_(True)
         trained = [p for p in module.parameters() if p.requires_grad]
         held = [case.pair.optimizer.torch(trained)]
 
@@ -188,6 +249,11 @@ def _loops(case: Case, state: Tensors) -> Iterator[tuple[str, runs.Run]]:
         "biases are not trained",
         run(*restored(lambda name: name.endswith("bias") and name in parameters)),
     )
+    if still:
+        yield f"{_listed(still)}: not trained", run(*restored(lambda name: name in still))
+    frozen = [n for n, p in case.torch_model(state).named_parameters() if not p.requires_grad]
+    if frozen:
+        yield f"{_listed(frozen)}: trained, and frozen in PyTorch (requires_grad)", run(thaw=True)
     yield (
         "the last example of each batch is left out",
         run(change=lambda b: _taken(b, slice(None, -1))),

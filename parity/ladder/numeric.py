@@ -19,6 +19,7 @@ from parity.ladder.tolerance import (
     FLOAT32_EPS,
     FLOAT64_OF_FLOAT32,
     NOISE_MULTIPLE,
+    SAME_IN_FLOAT32,
     Rounded,
     compare_float64,
     compare_rounded,
@@ -76,6 +77,9 @@ def climb(
     oracles = [wide(state, batches[0])]
     ours, theirs = oracles[0]
     scales = scales_of(ours, theirs) if NUMERIC[name] is not forward else {}
+    near = scales_of(ours, theirs, SAME_IN_FLOAT32) if scales else {}
+    if near != scales and design.of_the_model(case, state, batches[0]) is not None:
+        scales = near
     if name in ("optimizer", "batch_stats"):
         scales = _with_constants(scales, pair)
     multiple = functools.cache(lambda: design.noise_of(case, state, batches[0]))

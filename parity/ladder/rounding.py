@@ -15,7 +15,8 @@ import numpy as np
 def moved(value: np.ndarray, rng: np.random.Generator, eps: float | None = None) -> np.ndarray:
     """Each number of a float array times 1 + eps u, u uniform in [-1, 1), eps of its dtype."""
     eps = float(np.finfo(value.dtype).eps) if eps is None else eps
-    return (value * (1 + eps * rng.uniform(-1, 1, value.shape))).astype(value.dtype)
+    # NumPy gives a scalar in the place of an array of no axes.
+    return np.asarray(value * (1 + eps * rng.uniform(-1, 1, value.shape)), value.dtype)
 
 
 def moved_arrays(

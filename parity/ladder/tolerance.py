@@ -45,6 +45,9 @@ the right ones by luck."""
 ZERO = 1e-7
 """Of a layer's largest gradient: below it a tensor's own is zero by mathematics."""
 
+SAME_IN_FLOAT32 = 3e-6
+"""Relative: two that differ by less agree where a module computes in float32 inside."""
+
 NOTHING = "neither side has such a tensor"
 
 Tensors = Mapping[str, np.ndarray]

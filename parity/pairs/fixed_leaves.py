@@ -58,6 +58,13 @@ def shown(tree: Any) -> Any:
     )
 
 
+def is_numbers(leaf: Any) -> bool:
+    """Whether it is a number, or an array of numbers that is JAX's or NumPy's."""
+    if isinstance(leaf, np.ndarray | np.generic):
+        return leaf.dtype.kind not in "OSUMm"
+    return isinstance(leaf, jax.Array | int | float | complex)
+
+
 def _is_array(leaf: Any) -> bool:
     if isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct):
         return True

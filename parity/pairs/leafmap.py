@@ -226,13 +226,16 @@ class LeafMap:
                 first, last = np.searchsorted(starts, ends, side="right") - 1
                 for name in names[first : last + 1]:
                     start, size = self.offsets[name], math.prod(self.shapes[name])
-                    mine = slice(None)
+                    part, its = places, numbers
                     if first != last:
                         mine = (places >= start) & (places < start + size)
-                    _put(layers.setdefault(name, []), size, places[mine] - start, numbers[mine])
+                        part, its = places[mine], numbers[mine]
+                    if part.size:
+                        _put(layers.setdefault(name, []), size, part - start, its)
         entries: dict[str, np.ndarray] = {}
         for name, shape in self.shapes.items():
-            for depth, (flat, held) in enumerate(layers.get(name, [])):
+            empty = [] if math.prod(shape) else [(np.empty(0), np.ones(0, bool))]
+            for depth, (flat, held) in enumerate(layers.get(name, empty)):
                 if held.all():
                     suffix = f"{COPY}{depth + 1}" if depth else ""
                     entries[name + suffix] = flat.reshape(shape)

@@ -63,7 +63,13 @@ def _named(
 ) -> dict[str, str]:
     """One that has a weight of its own is one that has; of several that fit none is chosen."""
     holders, own = ours
-    kept = {name for name in holders if holders[name] & theirs.get(name, frozenset())}
+    exact = set(theirs.values())
+    kept = {
+        name
+        for name, entries in holders.items()
+        if entries & theirs.get(name, frozenset())
+        and (entries == theirs[name] or entries not in exact)  # else it is called as another one
+    }
     found, chosen = {}, {}
     for name, entries in holders.items():
         fits = [each for each, owned in theirs.items() if entries and owned == entries]

@@ -24,7 +24,7 @@ from jax_impl.training.state import create_state
 from jax_impl.training.step import cross_entropy, make_train_step
 from parity.pairs.blame import of_the_user
 from parity.pairs.calling import Mode, mode_of
-from parity.pairs.fixed_leaves import hidden
+from parity.pairs.fixed_leaves import hidden, is_numbers
 from parity.pairs.leafmap import LeafMap, leaf_map
 from parity.pairs.naming import names_by_weights
 from parity.pairs.optimizers import OptimizerSpec
@@ -154,8 +154,18 @@ class Pair:
             return self.torch_module()
 
     def converted(self, state: dict[str, np.ndarray]) -> Any:
-        """The variables of a state_dict, of which the leaves are arrays."""
-        return hidden(self.to_flax(state))
+        """The variables of a state_dict, of which the leaves are arrays.
+
+        Raises:
+            InputError: one is of another framework's, or of no numbers.
+        """
+        made = hidden(self.to_flax(state))
+        for path, leaf in jax.tree_util.tree_flatten_with_path(made)[0]:
+            if not is_numbers(leaf):
+                kind = f"{type(leaf).__module__.partition('.')[0]} {type(leaf).__name__}"
+                where = jax.tree_util.keystr(path) or "the variables"
+                raise InputError(f"{where} is a {kind}: give arrays of numbers, JAX's or NumPy's")
+        return made
 
     @functools.cached_property
     def mode_argument(self) -> Mode | None:

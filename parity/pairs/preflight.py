@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from jax_impl.errors import InputError
-from parity.pairs.blame import of_the_user
+from parity.pairs.blame import of_the_user, told
 from parity.pairs.case import Case, precision
 from parity.pairs.examples import randomised_state
 from parity.pairs.pair import CROSS_ENTROPY, Batch, Pair, Tensors
@@ -15,9 +15,9 @@ from parity.pairs.trees import leaves
 
 
 class Preflight(NamedTuple):
-    """Whether JAX's model runs in float64 too, and why no loss can be taken, if none can."""
+    """Why JAX's model does not run in float64, if it does not, and why no loss can be taken."""
 
-    in_float64: bool
+    no_float64: str | None
     no_loss: str | None
 
 
@@ -65,7 +65,7 @@ def preflight(
                 "say loss=, or outputs= to choose one"
             )
         _try_loss(case, variables, raw, batch, shapes)
-    return Preflight(_runs_in_float64(pair, state, batch, device), no_loss)
+    return Preflight(_no_float64(pair, state, batch, device), no_loss)
 
 
 def check_parameters(pair: Pair) -> None:
@@ -104,7 +104,7 @@ def _try_loss(case: Case, variables: Any, raw: Any, batch: Batch, shapes: Any) -
         )
 
 
-def _runs_in_float64(pair: Pair, state: Tensors, batch: Batch, device: str) -> bool:
+def _no_float64(pair: Pair, state: Tensors, batch: Batch, device: str) -> str | None:
     case = Case(pair, "float64", device)
     try:
         with precision("float64"):
@@ -113,10 +113,11 @@ def _runs_in_float64(pair: Pair, state: Tensors, batch: Batch, device: str) -> b
                 case.variables(state),
                 batch.inputs,
             )
-    except (TypeError, ValueError):  # a carry or a state that is float32 whatever the inputs are
-        return False
-    return True
+    except Exception as error:  # it did run in float32: a carry, a state or a check is of that
+        return told(error)
+    return None
 
 
 def _told(outputs: dict[str, Any]) -> str:
-    return ", ".join(f"{path or 'one array'} {list(leaf.shape)}" for path, leaf in outputs.items())
+    told = (f"{path or 'one array'} {list(leaf.shape)}" for path, leaf in outputs.items())
+    return ", ".join(told) or "none"

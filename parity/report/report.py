@@ -74,7 +74,7 @@ def show(report: Report, console: Console) -> None:
     """Prints the tables and the verdict."""
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Parity, JAX against PyTorch")
     for column in RESULT_COLUMNS:
-        table.add_column(column, justify="right" if column in NUMBERS else "left")
+        table.add_column(column, justify="right" if column in NUMBERS else "left", overflow="fold")
     for result in report.results:
         style = "bold red" if result.passed is False else None
         table.add_row(*_result_cells(result), style=style)
@@ -87,7 +87,9 @@ def show(report: Report, console: Console) -> None:
     if report.comparison:
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Conventional CNN against ResNet")
         for column in COMPARISON_COLUMNS:
-            table.add_column(column, justify="right" if column in NUMBERS else "left")
+            table.add_column(
+                column, justify="right" if column in NUMBERS else "left", overflow="fold"
+            )
         for row in report.comparison:
             table.add_row(*_comparison_cells(row))
         console.table(table)

@@ -1,6 +1,8 @@
 """Lines and progress bars on a terminal, plain lines in a pipe."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 
 import rich.console
@@ -11,13 +13,20 @@ import rich.table
 PIPE_WIDTH = 120
 
 
+class _Rich(rich.console.Console):
+    def on_broken_pipe(self) -> None:
+        """The reader went away (`| head`): what is still to come is written all the same."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Console:
     """Where a command tells what it does."""
 
     def __init__(self) -> None:
-        self._rich = rich.console.Console(highlight=False)
+        self._rich = _Rich(highlight=False)
         if not self._rich.is_terminal:
-            self._rich = rich.console.Console(highlight=False, width=PIPE_WIDTH)
+            self._rich = _Rich(highlight=False, width=PIPE_WIDTH)
 
     def line(self, text: str = "") -> None:
         """Prints one line, never wrapped, above a bar that is shown."""

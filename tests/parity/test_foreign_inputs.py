@@ -257,3 +257,63 @@ def test_one_name_may_be_given_for_several():
 
 def test_labels_may_be_a_list():
     assert False not in verdicts(climbed(pair(labels=[0, 1, 2, 0]), "loss"))["loss"]
+
+
+class Tempered(nn.Module):
+    """A parameter of no axes, as CLIP's logit_scale."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.scale = nn.Linear(6, 3), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * self.fc(x)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_a_parameter_of_no_axes(factor):
+    def apply(p, x):
+        return factor * p["scale"] * (x @ p["fc.weight"].T + p["fc.bias"])
+
+    found = verdicts(climbed(parity.Pair("tempered", Tempered, apply, as_it_is, X)))
+    assert found["optimizer"] == {True}
+    wanted = {True} if factor == 1 else {False}
+    assert found["gradients"] == found["trajectory"] == found["eval_after_training"] == wanted
+
+
+def only(dtype: Any, error: type[Exception]) -> Callable:
+    def after(y: Any) -> Any:
+        if y.dtype != dtype:
+            raise error("only float32 here")
+        return jax.nn.gelu(y)
+
+    return after
+
+
+@pytest.mark.parametrize("error", [AssertionError, ValueError, KeyError])
+@pytest.mark.parametrize("right", [True, False])
+def test_a_model_that_runs_in_float32_alone(error, right):
+    theirs = (lambda y: F.gelu(y, approximate="tanh")) if right else F.gelu
+    sgd = parity.named_optimizer("sgd", lr=0.1)
+    made = pair(theirs, only(jnp.float32, error), optimizer=sgd)
+    results = climbed(made, "forward", "gradients", "trajectory")
+    assert {r.dtype for r in results} == {"float32"}
+    assert {r.passed for r in results} == {right}
+    assert any("only float32 here" in remark for r in results for remark in r.remarks)
+    texts = [r.diagnosis.text for r in results if r.diagnosis]
+    assert right or "gelu by tanh in the place of gelu" in texts[0]
+    assert all("follows from" in text for text in texts[1:])
+
+
+@pytest.mark.parametrize(
+    "leaf, kind",
+    [
+        (torch.ones(3), "torch Tensor"),
+        (np.array(["a"]), "numpy ndarray"),
+        (np.str_("a"), "numpy str_"),
+        (jax.ShapeDtypeStruct((3,), jnp.float32), "jax ShapeDtypeStruct"),
+    ],
+)
+def test_a_leaf_that_is_no_array_of_numbers_is_told_with_its_path(leaf, kind):
+    with pytest.raises(InputError, match=rf"\['other'\] is a {kind}: give arrays of numbers"):
+        climbed(pair(to_flax=lambda state: as_it_is(state) | {"other": leaf}))

@@ -32,6 +32,13 @@ def test_modules_are_found_by_their_weights():
         # Two hold it, or two of PyTorch's: none is chosen.
         ([(("a", "w"), {"b.weight"}), (("d", "w"), {"b.weight"})], ["b"], {}, {}),
         ([(("a", "w"), {"b.weight"})], ["b", "c"], {"c.weight": "b.weight"}, {}),
+        # Called as a container of PyTorch's, and one of the modules in it.
+        (
+            [(("b", "w"), {"b.c.weight"}), (("a", "w"), {"b.d.weight"})],
+            ["b", "b.c", "b.d"],
+            {},
+            {"b": "b.c", "a": "b.d"},
+        ),
         # Called as another one, whose weights are elsewhere or nowhere.
         (
             [(("b", "w"), {"c.weight"}), (("a", "w"), {"b.weight"})],

@@ -20,8 +20,16 @@ def test_every_fault_is_named(name):
     make, faults = three_faults.COMBINATIONS[name]
     results = climb_all(make(), RUNGS, jit=False)
     found = [f for r in results if r.passed is False and r.diagnosis for f in r.diagnosis.faults]
-    for modules, words in faults:
-        assert any(
-            set(modules) & {f.module, *f.places} and any(w in (f.cause or "") for w in words)
-            for f in found
-        ), (modules, words, found)
+    told = {
+        (modules, words): [
+            f for f in found if set(modules) & {f.module, *f.places} and _says(f, words)
+        ]
+        for modules, words in faults
+    }
+    assert all(told.values()), (told, found)
+    right = [f for fits in told.values() for f in fits]
+    assert [f for f in found if f.cause and f not in right] == []
+
+
+def _says(fault, words):
+    return any(word in (fault.cause or "") for word in words)

@@ -83,7 +83,7 @@ def heads_on_an_axis():
     )
 
 
-def scores_in_float32(gelu_is_approximate):
+def scores_in_float32(gelu_is_approximate=False, values_are_stopped=False):
     """Scores in float32 by design, so that the key's bias has a gradient of rounding."""
 
     class Gated(nn.Module):
@@ -102,6 +102,7 @@ def scores_in_float32(gelu_is_approximate):
             dense(p, f"att.{name}", x).reshape(*x.shape[:2], HEADS, EACH)
             for name in ("query", "key", "value")
         )
+        v = jax.lax.stop_gradient(v) if values_are_stopped else v
         y = jnp.einsum("nhqk,nkhd->nqhd", scores(*map(jnp.float32, (q, k))).astype(v.dtype), v)
         y = dense(p, "att.out", y.reshape(x.shape))
         y = parity.tap("act", jax.nn.gelu(y, approximate=gelu_is_approximate))

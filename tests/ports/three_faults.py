@@ -284,6 +284,7 @@ COMBINATIONS = {
         partial(resnet, stride_second=True, momentum=0.99, eps=1e-3),
         (
             (("layer2.0.conv1",), ("stride is 1 and not 2",)),
+            (("layer2.0.conv2",), ("stride is 2 and not 1",)),
             (NORMS, ("momentum",)),
             (NORMS, ("eps is",)),
         ),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from parity.diagnosis.suspects.call import Call, Suspects, call_of
 from parity.diagnosis.suspects.sizes import of_channels
 
-RATES = 0.5, 0.1, 0.2, 0.3, 0.25, 0.05
+RATES = 0.5, 0.1, 0.2, 0.3, 0.25, 0.05, 0.15, 0.4, 0.6, 0.7, 0.75, 0.8, 0.9
 """Of dropout, that are tried where it is to be off."""
 
 ACTIVATIONS: dict[str, tuple[str, Callable[..., torch.Tensor]]] = {

@@ -96,12 +96,35 @@ def attention_suspects(call: Call) -> Suspects:
             "it attends over the heads and not over the positions",
             lambda: _over_heads(call),
         )
+        for heads in other_heads(q.shape[-3], width):
+            if k.shape[-3] == q.shape[-3] and v.shape[-1] == width:
+                yield (
+                    f"the number of heads is {heads} and not {q.shape[-3]}",
+                    lambda heads=heads: _of_heads(call, heads),
+                )
     yield "the softmax is over the queries and not over the keys", call.by(_attending(over=-2))
     yield "the softmax is missing", call.by(_attending(softmax=False))
     if a["enable_gqa"]:
         yield "the keys' heads are tiled and not repeated", call.by(_attending(tiled=True))
     if a["dropout_p"]:
         yield "the dropout of the weights is missing", call.with_(dropout_p=0.0)
+
+
+def other_heads(heads: int, width: int) -> list[int]:
+    """Other numbers of heads that a model of `heads` times `width` channels can have."""
+    return [h for h in range(1, heads * width) if heads * width % h == 0 and h != heads]
+
+
+def _of_heads(call: Call, heads: int) -> torch.Tensor:
+    """The channels of all heads [.., h, l, d] split into another number of heads."""
+    a = call.given
+
+    def split(x: torch.Tensor, number: int) -> torch.Tensor:
+        joined = x.transpose(-2, -3).flatten(-2)  # [.., l, h d]
+        return joined.unflatten(-1, (number, -1)).transpose(-2, -3)
+
+    changed = {n: split(a[n], heads) for n in ("query", "key", "value")}
+    return split(call.with_(**changed)(), a["query"].shape[-3])
 
 
 def _over_heads(call: Call) -> torch.Tensor:

@@ -60,12 +60,15 @@ def _dilated(call: Call, border: list[int]) -> Suspects:
         halves, none = [m // 2 for m in more], [0] * n
         yield cause, call.with_(dilation=other)
         # The padding may have been made by an earlier call, on both sides or before alone.
-        for sides in (padded(halves, [m - m // 2 for m in more]), padded(more, none)):
-            around = [one + two for one, two in zip(border, sides, strict=True)]
-            yield (
-                cause,
-                call.with_(input=lambda b=around: F.pad(x, b), dilation=other, padding=0),
-            )
+        sides = padded(halves, [m - m // 2 for m in more]), padded(more, none)
+        kept = [[one + two for one, two in zip(border, side, strict=True)] for side in sides]
+        kept += [same_padding(x.shape[-n:], taps, a["stride"], other)]
+        for number, around in enumerate(kept):
+            if around not in kept[:number]:
+                yield (
+                    cause,
+                    call.with_(input=lambda b=around: F.pad(x, b), dilation=other, padding=0),
+                )
 
 
 def _borders(call: Call, border: list[int]) -> Suspects:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from parity.diagnosis.suspects.attention import attend, hidden_by
+from parity.diagnosis.suspects.attention import attend, hidden_by, other_heads
 from parity.diagnosis.suspects.call import Call, Changed, Suspects
 
 
@@ -122,6 +122,8 @@ def multi_head_suspects(call: Call) -> Suspects:
         "the attention is scaled by the root of the model's width and not of a head's",
         call.by(_by(scale=width**-0.5)),
     )
+    for heads in other_heads(h, width // h):
+        yield f"the number of heads is {heads} and not {h}", call.with_(num_heads=heads)
     yield from _mask_suspects(call)
     yield from _weight_suspects(call)
     yield "the softmax is over the queries and not over the keys", call.by(_by(over=-2))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from parity.diagnosis.suspects.call import Call, Suspects
 from parity.diagnosis.suspects.sizes import interleaved, of_channels
 
-EPSILONS = 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0
+EPSILONS = 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0
 OUTSIDE = "eps is added to the deviation and not to the variance"
 RMS = "the mean is not subtracted (RMS normalisation)"
 UNBIASED = "the variance is the unbiased one"

@@ -95,17 +95,21 @@ def matched(
 
     Outputs that one side has alone are remarked. A module that is called another number of times
     in the two, with another shape each time, as once for a sequence and once for each of its steps,
-    is not compared.
+    is remarked too, and not compared.
     """
     first: Tensors = {}
+    skipped: dict[str, None] = {}
     for name, reference in theirs.items():
         if name not in ours:
             continue
         inner = not name.startswith(OUTPUTS)
         value = aligned(ours[name], reference, _channels_last(case, name), inner)
         if value is None and inner and _calls(name, ours) != _calls(name, theirs):
+            skipped[_bare(name).partition("#")[0]] = None
             continue
         first[name] = case.to_torch_layout(ours[name]) if value is None else value
+    if skipped:
+        remarks.append(f"called another number of times, and not compared: {', '.join(skipped)}")
     lists = {"PyTorch": (theirs, ours), "JAX": (ours, theirs)}
     for side, (have, lack) in lists.items():
         alone = {_bare(n) for n in have if n.startswith(OUTPUTS) and n not in lack}

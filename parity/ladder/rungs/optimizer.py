@@ -65,9 +65,11 @@ def matched(
     if rescaled:
         remarks.append(f"a multiple in JAX, and not compared: {', '.join(sorted(rescaled))}")
     names = {name: name.partition(COPY)[0] for name in ours}
-    kept = {n: base for n, base in names.items() if base.partition(": ")[2] not in rescaled}
-    kept = {n: base for n, base in kept.items() if base not in rescaled}
-    first = {name: ours[name] for name, base in kept.items() if base in theirs}
+    first = {
+        name: ours[name]
+        for name, base in names.items()
+        if base in theirs and base.rpartition(": ")[2] not in rescaled  # a prefix tells the start
+    }
     return first, {name: theirs[names[name]] for name in first}
 
 
@@ -125,4 +127,5 @@ def shared_gradients(case: Case) -> Iterator[Tensors]:
 
 def _spread(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     uniform = rng.uniform(-8, 8, shape).astype(np.float32)  # the sign and the magnitude
-    return np.copysign(np.exp2(np.abs(uniform) * np.float32(-3.3219)), uniform)
+    # NumPy gives a scalar in the place of an array of no axes.
+    return np.asarray(np.copysign(np.exp2(np.abs(uniform) * np.float32(-3.3219)), uniform))

@@ -1,6 +1,7 @@
 """`parity` as a user calls it: output, files, exit status."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from jax_impl.errors import InputError
 from parity.__main__ import main
 from parity.commands import run as command
 from parity.ladder.rungs import data as data_rung
+from parity.shell import cli
 from parity.shell.options import ListOptions, RunOptions
 
 
@@ -169,3 +171,29 @@ def test_the_data_rung_on_cifar10(cifar10_dir):
     results = list(data_rung.run(ours, theirs, 0))
     assert all(found.passed for found in results)
     assert results[0].detail.startswith("60000 images")
+
+
+def test_a_reader_that_goes_away_leaves_the_report(tmp_path):
+    command = [sys.executable, "-m", "parity", "run", "--models", "simple_cnn", "--rungs", "data"]
+    command += ["--data", "digits", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait() == 0
+        assert process.stderr.read() == b""
+    assert (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_path_in_the_place_of_a_module_is_told():
+    with pytest.raises(InputError, match="a module's name, not a path: port:make_pair"):
+        command.load_pair("./port.py:make_pair")
+
+
+def test_an_interruption_of_an_import_is_answered_after_it():
+    done = []
+    with pytest.raises(KeyboardInterrupt), cli.held_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        done.append("imported")
+    assert done == ["imported"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

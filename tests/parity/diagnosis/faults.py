@@ -26,6 +26,12 @@ def array(tensor: Any) -> np.ndarray:
     return tensor.detach().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
 
 
+def softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    """By NumPy."""
+    x = np.exp(x - x.max(axis, keepdims=True))
+    return x / x.sum(axis, keepdims=True)
+
+
 def first(value: Any) -> np.ndarray:
     """The first output of a call of several."""
     return array(value[0] if isinstance(value, tuple) else value)

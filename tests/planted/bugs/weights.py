@@ -1,19 +1,41 @@
 """The converter, tied weights, gradients that one side stops, initial weights."""
 
+import dataclasses
 from functools import partial
 
 import numpy as np
 
-from planted.bug import WHOLE, bug, fault, inside
+import parity
+from planted.bug import STEP, WHOLE, bug, fault, inside
+from planted.bugs.training_steps import cross_entropy
 from planted.nets import bert, convnext, gpt, mobilenet_v3, regression, resnet, seq2seq, tcn, vit
+from planted.nets.loops import loop
+from planted.nets.optimizers import sgd
+
+
+def frozen_and_trained() -> parity.Pair:
+    """A loop of one's own trains all parameters; the suite's would leave the frozen one."""
+
+    def apply(params, x, train):
+        return convnext.apply({"params": params}, x), params
+
+    step = loop(
+        apply,
+        cross_entropy,
+        prepare=lambda x: x.transpose(0, 2, 3, 1),
+        read=lambda state: {"params": state.params},
+    )
+    frozen = partial(convnext.TorchNet, trained=False)
+    return dataclasses.replace(convnext.make(frozen), jax_step=step, optimizer=sgd())
+
 
 MLPS = inside("layers.0.mlp layers.1.mlp", "gate", "up")
 
 
 def lecun(rng, name, shape, shapes):
     """Flax's: a normal of fan_in that is cut at two deviations, and biases of 0."""
-    if len(shape) == 1:
-        return np.zeros(shape)
+    if len(shape) == 1:  # a norm's scale, alone, is 1
+        return np.full(shape, float(name.startswith("norm") and name.endswith("weight")))
     values = rng.normal(size=(4, *shape))
     for more in values[1:]:
         values[0] = np.where(np.abs(values[0]) > 2, more, values[0])
@@ -56,10 +78,10 @@ BUGS = (
     bug(
         "a frozen parameter is trained",
         "convnext",
-        partial(convnext.make, torch_net=partial(convnext.TorchNet, trained=False)),
-        "gradients optimizer trajectory",
+        frozen_and_trained,
+        "trajectory",
         fault(
-            {"block2", "block2.gamma"},
+            {"block2", "block2.gamma"} | STEP,
             "requires_grad",
             "frozen",
             "not trained",
