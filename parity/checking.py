@@ -167,7 +167,9 @@ def climb_all(
         no_float64=no_float64,
         no_loss=no_loss,
     )
-    known = Known(pair, state, batches, device, jit, pair.accept, chosen, no_float64 is None)
+    known = Known(
+        pair, state, batches, device, jit, pair.accept, chosen, no_float64 is None, strict_float64
+    )
     found = False
     climbed = [rung for rung in RUNGS if rung in rungs]
     for rung in climbed:

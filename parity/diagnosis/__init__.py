@@ -60,7 +60,10 @@ def _diagnosed(failed: Result, known: Known) -> Diagnosis:
     if failed.dtype in EPS and known.in_float64:
         return precision_.find(known, failed)
     if failed.rung == "optimizer":
-        return optimizer.find(known.case, known.state)
+        why = optimizer.find(known.case, known.state)
+        if why.module is not None:
+            known.optimizer = why.cause or "no usual fault makes the two agree"
+        return why
     if failed.rung == "loss":
         return loss.find(known.case, known.state, known.batches[0])
     found = inputs.find(known.case, known.state, known.batches[0])
@@ -83,6 +86,9 @@ def _diagnosed(failed: Result, known: Known) -> Diagnosis:
             behind = behind or found
         if behind is not None and failed.rung != "batch_stats":
             return behind
+    if behind is None and known.strict and known.inside is not None and failed.rung in NUMERIC:
+        module, _, dtype = known.inside.partition(" computes in ")
+        return said(module, cause=f"it computes in {dtype}", what="a tensor")
     return behind or training.find(known, failed.rung)
 
 

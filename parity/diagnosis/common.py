@@ -29,7 +29,8 @@ CANNOT_RUN = "it cannot be run: "
 class Known:
     """The pair that is diagnosed, and what was found of it so far.
 
-    `found` has each fault with the changes of PyTorch's calls that make the two agree; those of
+    `found` has each fault with the changes of PyTorch's calls that make the two agree, `optimizer`
+    what is wrong with that, if anything is; those of
     `accepted` are accepted by name, and PyTorch's side makes them while the ladder is climbed.
     """
 
@@ -41,7 +42,9 @@ class Known:
     accept: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32")
     in_float64: bool = True
+    strict: bool = False
     found: list[tuple[Fault, tuple[Change, ...]]] = dataclasses.field(default_factory=list)
+    optimizer: str | None = None
     used: set[str] = dataclasses.field(default_factory=set)
     accepted: list[tuple[Fault, tuple[Change, ...]]] = dataclasses.field(default_factory=list)
 
@@ -57,11 +60,21 @@ class Known:
         return SAME_IN_FLOAT32 if self.float32_inside else SAME
 
     @functools.cached_property
+    def inside(self) -> str | None:
+        """What says that a module computes in float32 or narrower in the float64 run."""
+        if not self.in_float64:
+            return None
+        return design.of_the_model(self.case, self.state, self.batches[0])
+
+    @property
+    def narrow_inside(self) -> str | None:
+        """The name of that precision."""
+        return None if self.inside is None else self.inside.split(" computes in ")[1].split()[0]
+
+    @property
     def float32_inside(self) -> bool:
         """Whether a module computes in float32, inside of the float64 run or without one."""
-        if not self.in_float64:
-            return True
-        return design.of_the_model(self.case, self.state, self.batches[0]) is not None
+        return not self.in_float64 or self.inside is not None
 
     @property
     def changes(self) -> list[Change]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from parity.diagnosis import forced
+from parity.diagnosis import forced, narrow
 from parity.diagnosis.common import OUTPUTS, SECONDS, Known, said
 from parity.diagnosis.compound import compounds
 from parity.diagnosis.conditioning import departing
@@ -45,6 +45,7 @@ def find(known: Known) -> Diagnosis | None:
             for event, error, before, before_error in search_.departing(mode):
                 first = first or (event, error, mode, before, before_error)
                 faults += search_.explain(event, error, mode)
+        faults = search_.with_narrow(faults)
     if first is None:
         return None
     event, error, mode, before, before_error = first
@@ -72,6 +73,7 @@ class _Search:
         self.targets = {mode: dict(forced.in_mode(ours, mode)) for mode in case.pair.modes}
         self.changes: dict[Fault, tuple[Change, ...]] = {}
         self.made: list[Change] = []
+        self.open: dict[Fault, tuple[str, str]] = {}  # without a cause: the event and its mode
         self.inputs = case.torch_batch(known.batches[0])[0]
 
     def run(
@@ -162,7 +164,40 @@ class _Search:
                 )
             if found is not None:
                 return [self.fault(event, error, change) for change in found.changes]
-        return [Fault(_name(event.name), self.scaled(event, mode), error, (_name(event.name),))]
+        # What computes between the completion before and this one may be of several modules.
+        owners = dict.fromkeys((_name(event.name), *(site.module for site in event.sites)))
+        places = tuple(owner for owner in owners if owner)
+        fault = Fault(places[0], self.scaled(event, mode), error, places)
+        if fault.cause is None:
+            self.open[fault] = event.name, mode
+        return [fault]
+
+    def with_narrow(self, faults: list[Fault]) -> list[Fault]:
+        """Those without a cause have one if JAX's bfloat16 or float16 inside is all of it."""
+        dtype = self.known.narrow_inside
+        if not self.open or dtype not in ("bfloat16", "float16"):
+            return faults
+        case = narrow.Widened(*(getattr(self.case, f.name) for f in dataclasses.fields(Case)))
+        state, batch = self.known.state, self.known.batches[0]
+        try:
+            with precision(case.dtype):
+                wide = forward.ours(case)(state, batch)
+        except narrow.CannotWiden:
+            return faults
+        wide, _ = forward.matched(case, wide, forward.theirs(case)(state, batch), [])
+        self.targets = {mode: dict(forced.in_mode(wide, mode)) for mode in case.pair.modes}
+        named = []
+        for fault in faults:
+            if fault in self.open:
+                name, mode = self.open[fault]
+                event = next(e for e in self.run(mode, until=name) if e.name == name)
+                if self.error(event, mode) <= self.known.same:
+                    # The last of the modules has only what the ones before computed.
+                    places = fault.places[1:] or fault.places
+                    cause = f"it computes in {dtype} inside, in JAX"
+                    fault = Fault(places[0], cause, fault.error, places)
+            named.append(fault)
+        return named
 
     def left(self, event: Event, mode: str, changes: tuple[Change, ...]) -> float:
         """The error of an event with changes; infinite where they cannot be made."""

@@ -7,7 +7,7 @@ place of the pair's.
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,8 @@ def _of_torch(case: Case, state: Tensors, given: Problem) -> Iterator[tuple[str,
             text = f"{NAMES.get(key, key)} {value} in place of PyTorch's {own}"
             yield text, agrees(options={key: value})
     rates = _rates(case, state, given)
-    yield words.rate(rates, float(made.defaults["lr"])), agrees(rates=rates)
+    text = _bias_correction(rates, made.defaults.get("betas", ()))
+    yield text or words.rate(rates, float(made.defaults["lr"])), agrees(rates=rates)
     for text, gradients in _changed_gradients(case):
         yield text, agrees(gradients=gradients)
 
@@ -135,7 +136,22 @@ def _of_torch(case: Case, state: Tensors, given: Problem) -> Iterator[tuple[str,
 def _values(key: str, own: Any) -> list[Any]:
     if isinstance(own, bool) and key not in ("foreach", "fused", "capturable", "differentiable"):
         return [not own]
-    return [value for value in USUAL.get(key, ()) if value != own]
+    usual = USUAL.get(key, ())
+    if isinstance(own, tuple) and key == "betas":
+        usual = (own[::-1], *usual)
+    return [value for value in usual if value != own]
+
+
+def _bias_correction(rates: np.ndarray, betas: Sequence[float]) -> str | None:
+    """What is said of rates that are a moment's bias correction, 1 - beta^t, or one over it."""
+    steps = np.arange(1, len(rates) + 1)
+    for beta in betas[:2]:
+        missing = 1 - beta**steps
+        if np.allclose(rates, missing, rtol=1e-6, atol=0):
+            return f"the bias correction, 1 / (1 - {beta:g}^t), is missing"
+        if np.allclose(rates, 1 / missing, rtol=1e-6, atol=0):
+            return f"there is a bias correction, 1 / (1 - {beta:g}^t), that PyTorch's has not"
+    return None
 
 
 def _rates(case: Case, state: Tensors, given: Problem) -> np.ndarray:

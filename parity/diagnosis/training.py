@@ -1,22 +1,21 @@
 """A training loop that departs where all of its parts agree."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from parity.diagnosis import common
 from parity.diagnosis.common import Known, said
 from parity.diagnosis.sites import applied
+from parity.diagnosis.training_loops import loops, with_optimizer_of_jax
 from parity.ladder.result import Diagnosis, Fault
 from parity.ladder.rungs import runs
 from parity.ladder.tolerance import FLOAT32_EPS, NOISE_MULTIPLE, relative_error
-from parity.pairs.case import Case, precision
+from parity.pairs.case import precision
 from parity.pairs.leafmap import COPY
-from parity.pairs.pair import Batch, Tensors, to_numpy
-from parity.pairs.trees import leaves, map_arrays, rows, take
+from parity.pairs.pair import Tensors
+from parity.pairs.trees import rows
 
 LOOKED = 4
 """Steps that are looked at, or two turns of the batches where that is more."""
@@ -63,7 +62,15 @@ def find(known: Known, rung: str) -> Diagnosis:
         return said(common.OUTPUTS, found.in_eval, what=what)
     worst, step, error = found.first
     with applied(known.changes):
-        cause = _cause(known, found) or _depends_on_order(known, step)
+        if known.optimizer is not None:
+            variant = with_optimizer_of_jax(known.case, known.state)
+            if _is_like(known, found, variant):
+                text = f"follows from what was found before: the optimizer: {known.optimizer}"
+                faults = (Fault("the optimizer", known.optimizer, error, ("the optimizer",)),)
+                return Diagnosis("the optimizer", error, None, None, known.optimizer, text, faults)
+        cause = (
+            _cause(known, found) or _holds_a_state(known, step) or _depends_on_order(known, step)
+        )
     fault = Fault("the training step", cause, error, ("the training step",))
     known.add(fault)
     what = f"{worst} after step {step}, by that"
@@ -124,21 +131,46 @@ def _in_eval_mode(known: Known, ours: runs.Run, theirs: runs.Run, again: runs.Ru
 
 def _cause(known: Known, found: Compared) -> str | None:
     """The loop with one thing wrong that gives JAX's weights after every step."""
-    batches, looks, allowed = known.batches, found.looks, found.allowed
-    for name, variant in _loops(known.case, known.state, found.still):
-        with contextlib.suppress(RuntimeError, ValueError, IndexError, TypeError):
-            for step in range(len(looks)):
-                variant.step(batches[step % len(batches)])
-                look = variant.look()
-                if any(
-                    not relative_error(look[base], looks[step][k]) <= allowed[step][base]
-                    for k in looks[step]
-                    if (base := k.partition(COPY)[0]) in look
-                ):
-                    break
-            else:
-                return name
+    largest = max(rows(batch.inputs) for batch in known.batches)
+    for name, variant in loops(known.case, known.state, found.still, largest):
+        if _is_like(known, found, variant):
+            return name
     return None
+
+
+def _is_like(known: Known, found: Compared, variant: runs.Run) -> bool:
+    """Whether a training gives JAX's weights after every step."""
+    batches = known.batches
+    with contextlib.suppress(RuntimeError, ValueError, IndexError, TypeError):
+        for step, wanted in enumerate(found.looks):
+            variant.step(batches[step % len(batches)])
+            look, allowed = variant.look(), found.allowed[step]
+            if any(
+                not relative_error(look[base], wanted[name]) <= allowed[base]
+                for name in wanted
+                if (base := name.partition(COPY)[0]) in look
+            ):
+                return False
+        return True
+    return False
+
+
+def _holds_a_state(known: Known, first: int) -> str | None:
+    """Whether JAX's step departs from itself when it is repeated from one state on one batch."""
+    case, batches = known.case, known.batches
+    with precision(case.dtype):
+        stepper = case.stepper()
+    runs_of_it = [runs.jax_run(case, known.state, stepper) for _ in range(2)]
+    for run in runs_of_it:
+        for step in range(first):
+            run.step(batches[step % len(batches)])
+    a, b = (run.look() for run in runs_of_it)
+    if max((relative_error(a[name], b[name]) for name in a), default=0.0) <= SAME:
+        return None
+    return (
+        "in JAX training differs from call to call: a step draws random numbers, or keeps a state, "
+        "outside of what it is given"
+    )
 
 
 def _depends_on_order(known: Known, first: int) -> str | None:
@@ -157,124 +189,3 @@ def _depends_on_order(known: Known, first: int) -> str | None:
     if max((relative_error(a[name], b[name]) for name in a), default=0.0) <= SAME:
         return None
     return f"step {first} depends on the order of the examples in its batch, in JAX alone"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _taken(batch: Batch, index: Any) -> Batch:
-    return Batch(*(take(part, index, rows(batch.inputs)) for part in batch))
-
-
-def _rolled(batch: Batch, shift: int) -> Batch:
-    return Batch(batch.inputs, map_arrays(lambda leaf: np.roll(leaf, shift, 0), batch.labels))
-
-
-def _loops(case: Case, state: Tensors, still: list[str]) -> Iterator[tuple[str, runs.Run]]:
-    """Training loops with one thing wrong each; `still` are what may not be trained."""
-
-    def run(
-        prepare: Callable[[torch.nn.Module, Any], None] = lambda module, optimizer: None,
-        after: Callable[[torch.nn.Module, Any], None] = lambda module, optimizer: None,
-        *,
-        zero: bool = True,
-        remake: bool = False,
-        train: bool = True,
-        twice: bool = False,
-        scale: Callable[[Batch], float] = lambda batch: 1.0,
-        shifted: bool = False,
-        change: Callable[[Batch], Batch] = lambda batch: batch,
-        clip: float | None = None,
-        thaw: bool = False,
-    ) -> runs.Run:
-        module = case.torch_model(state)
-        for parameter in module.parameters() if thaw else ():
-            parameter.requires_grad_(True)
-        trained = [p for p in module.parameters() if p.requires_grad]
-        held = [case.pair.optimizer.torch(trained)]
-
-        def step(batch: Batch) -> float:
-            if remake:
-                held[0] = case.pair.optimizer.torch(trained)
-            module.train(train and case.pair.trains)
-            prepare(module, held[0])
-            x, y = case.torch_batch(change(batch))
-            if zero:
-                held[0].zero_grad()
-            outputs = case.torch_call(module, x)
-            y = (y + 1) % next(iter(leaves(outputs).values())).shape[1] if shifted else y
-            value = scale(batch) * case.torch_loss(outputs, y)
-            value.backward()
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
-            for _ in range(1 + twice):
-                held[0].step()
-            after(module, held[0])
-            return value.item()
-
-        def look() -> Tensors:
-            return {name: to_numpy(value) for name, value in module.state_dict().items()}
-
-        return runs.Run(step, look, lambda batch: {})
-
-    def restored(names: Callable[[str], bool]):
-        kept: dict[str, torch.Tensor] = {}
-
-        def prepare(module: torch.nn.Module, _: Any) -> None:
-            kept.update({k: v.clone() for k, v in module.state_dict().items() if names(k)})
-
-        def after(module: torch.nn.Module, _: Any) -> None:
-            with torch.no_grad():
-                for name, value in module.state_dict().items():
-                    if name in kept:
-                        value.copy_(kept[name])
-
-        return prepare, after
-
-    parameters = case.pair.parameters
-    yield "gradients are not set to zero: they add up from step to step", run(zero=False)
-    yield "the optimizer's state is made anew for each step", run(remake=True)
-    yield (
-        "the running statistics are not carried on",
-        run(*restored(lambda name: name not in parameters)),
-    )
-    yield "the model trains in eval mode", run(train=False)
-    yield "each step is taken twice", run(twice=True)
-    yield (
-        "the loss is summed over the batch and not averaged",
-        run(scale=lambda batch: float(rows(batch.inputs))),
-    )
-    yield (
-        "biases are not trained",
-        run(*restored(lambda name: name.endswith("bias") and name in parameters)),
-    )
-    if still:
-        yield f"{_listed(still)}: not trained", run(*restored(lambda name: name in still))
-    frozen = [n for n, p in case.torch_model(state).named_parameters() if not p.requires_grad]
-    if frozen:
-        yield f"{_listed(frozen)}: trained, and frozen in PyTorch (requires_grad)", run(thaw=True)
-    yield (
-        "the last example of each batch is left out",
-        run(change=lambda b: _taken(b, slice(None, -1))),
-    )
-    for shift in (1, -1):
-        yield (
-            "the labels belong to other examples",
-            run(change=lambda b, s=shift: _rolled(b, s)),
-        )
-    yield "the labels are shifted by one class", run(shifted=True)
-    for norm in (1.0, 0.5, 5.0, 0.1):
-        yield f"gradients are clipped to a norm of {norm:g}", run(clip=norm)
-
-    def decayed(factor: float):
-        def after(module: torch.nn.Module, held: Any) -> None:
-            for group in held.param_groups:
-                group["lr"] *= factor
-
-        return after
-
-    for factor in (0.99, 0.95, 0.9, 0.5, 0.1):
-        yield f"the learning rate is multiplied by {factor:g} each step", run(after=decayed(factor))
-    for factor in (0.5, 2.0, 0.1, 10.0):
-        yield f"the loss is scaled by {factor:g}", run(scale=lambda _, f=factor: f)

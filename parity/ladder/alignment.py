@@ -36,10 +36,11 @@ def layout(
 ) -> Way | None:
     """What `aligned` does with the value, for others of its shape."""
     nearest: tuple[float, Way] | None = None
-    for move in _moves(value.ndim, channels_last, inner):
-        fits = move(value).shape == reference.shape
-        if not fits and not (inner and value.size == reference.size):
-            continue
+    moves = list(_moves(value.ndim, channels_last, inner))
+    fitting = [move for move in moves if move(value).shape == reference.shape]
+    # Any two tensors of one size can be reshaped into each other, so that comes last.
+    reshaping = [m for m in moves if m not in fitting and inner and value.size == reference.size]
+    for move in fitting + reshaping:
 
         def way(array: np.ndarray, move: Way = move) -> np.ndarray:
             return move(array).reshape(reference.shape)

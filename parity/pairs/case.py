@@ -155,12 +155,17 @@ class Case:
     def stepper(self) -> tuple[Callable, Callable, Callable]:
         """(variables -> state, (state, inputs, labels) -> (state, loss), state -> variables).
 
-        The pair's own `jax_step(optax transformation)` if it has one: three such functions.
+        The pair's own `jax_step(optax transformation)` if it has one: three such functions. It is
+        given inputs in the case's precision, in PyTorch's layout.
         """
         pair, optimizer = self.pair, self.pair.optimizer.jax
         if pair.jax_step is not None:
-            begin, step, variables_of = pair.jax_step(optimizer)
-            return lambda v: begin(shown(v)), step, lambda state: hidden(variables_of(state))
+            begin, own, variables_of = pair.jax_step(optimizer)
+
+            def given(state: Any, inputs: Any, labels: Any) -> Any:
+                return own(state, map_arrays(self._in_dtype, inputs), labels)
+
+            return lambda v: begin(shown(v)), given, lambda state: hidden(variables_of(state))
         gradient = jax.value_and_grad(self.loss, has_aux=True)
 
         def start(variables: Any) -> Any:
@@ -213,6 +218,10 @@ class Case:
             return self._tensor(tensor.long() if integers else tensor)
 
         return map_arrays(made, labels)
+
+    def _in_dtype(self, leaf: Any) -> Any:
+        floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        return leaf.astype(self.dtype) if floating else leaf
 
     def _tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         dtype = getattr(torch, self.dtype) if tensor.is_floating_point() else tensor.dtype

@@ -36,7 +36,8 @@ class Bug:
     """A faulty pair of one of the nets, and what a person would want to be told of it.
 
     `rungs` are those where it may first be caught. `batches` are given in the place of the pair's
-    examples, `steps` are of training. `dtype` is the precision in which it shows.
+    examples, `steps` are of training. `dtype` is the precision in which it shows. With `strict`
+    the ladder is asked to count float32 inside of float64 as a fault.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Bug:
     batches: Callable[[], list[Any]] | None = None
     steps: int = 6
     dtype: str = "float64"
+    strict: bool = False
 
     @property
     def modules(self) -> frozenset[str]:

@@ -38,7 +38,8 @@ def run(bug: Bug) -> Outcome:
     first, crashed, told, texts = None, False, [], []
     try:
         batches = None if bug.batches is None else bug.batches()
-        for found in climb_all(bug.make(), batches=batches, steps=bug.steps, jit=False):
+        given = {"batches": batches, "steps": bug.steps, "strict_float64": bug.strict}
+        for found in climb_all(bug.make(), jit=False, **given):
             if found.passed is None or found.passed:
                 continue
             if first is None:

@@ -5,7 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import torch
 from torch import nn
 
 import parity
@@ -54,10 +56,15 @@ def net(frozen=False, **switches):
     )
 
 
-def step_of(left=()):
-    """A loop of one's own: SGD of all but the entries `left`."""
+def step_of(left=(), given=lambda x, y: (x, y)):
+    """A loop of one's own: SGD of all but the entries `left`, on what is `given` of a batch."""
 
     def jax_step(optimizer):
+        def taken(v, x, y):
+            batch = given(x, y)
+            return (v, 0.0) if batch is None else step(v, *batch)
+
+        @jax.jit
         def step(v, x, y):
             def loss(trained):
                 logits, after = apply(v | trained, x, True)
@@ -69,7 +76,7 @@ def step_of(left=()):
             (value, after), grads = jax.value_and_grad(loss, has_aux=True)(chosen)
             return after | {n: w - 0.1 * grads[n] for n, w in chosen.items()}, value
 
-        return lambda v: v, jax.jit(step), lambda v: v
+        return lambda v: v, taken, lambda v: v
 
     return jax_step
 
@@ -113,3 +120,115 @@ def test_what_follows_is_told_beside_what_is_not_explained():
     assert "momentum would be 0.02" in causes["batch_stats"]
     assert "follows from" in causes["trajectory"] and "momentum" in causes["trajectory"]
     assert "follows from" not in causes["eval_after_training"]
+
+
+def drawn(sizes=(8, 8, 3)):
+    """Batches of these sizes."""
+    rng = np.random.default_rng(1)
+    return [
+        parity.Batch(rng.normal(size=(n, 5)).astype(np.float32), rng.integers(0, 3, n))
+        for n in sizes
+    ]
+
+
+def cause_of(pair, **options):
+    """The cause of the first failure of training."""
+    found = climb_all(pair, ["trajectory"], **options)
+    failing = [r for r in found if r.passed is False]
+    assert failing and failing[0].diagnosis, failing
+    return failing[0].diagnosis.cause
+
+
+def filled(index):
+    return lambda x, y: (x[index(len(x))], y[index(len(x))])
+
+
+SMALL = {
+    "left out": lambda x, y: (x, y) if len(x) == 8 else None,
+    "filled up with its first example": filled(lambda n: np.arange(8) % 8 * (np.arange(8) < n)),
+    "filled up with its last example": filled(lambda n: np.minimum(np.arange(8), n - 1)),
+    "filled up with its own examples, repeated": filled(lambda n: np.arange(8) % n),
+}
+
+
+@pytest.mark.parametrize("what", SMALL)
+def test_what_is_done_to_a_batch_that_is_not_full_is_named(what):
+    faulty = dataclasses.replace(net(), jax_step=step_of(given=SMALL[what]))
+    assert (
+        cause_of(faulty, batches=drawn(), steps=6) == f"a batch of less than 8 examples is {what}"
+    )
+
+
+def test_noise_that_a_step_hides_is_named():
+    rng = np.random.default_rng(0)
+    noisy = step_of(given=lambda x, y: (x + rng.normal(0, 0.1, x.shape).astype(x.dtype), y))
+    cause = cause_of(dataclasses.replace(net(), jax_step=noisy), steps=3)
+    assert cause is not None and "differs from call to call" in cause
+
+
+def averaged(optimizer):
+    start, step, _ = step_of()(optimizer)
+
+    def also(state, x, y):
+        after, value = step(state[0], x, y)
+        mean = {n: 0.9 * w + 0.1 * after[n] for n, w in state[1].items()}
+        return (after, mean), value
+
+    trained = lambda v: {n: w for n, w in v.items() if "norm.r" not in n and "num" not in n}  # noqa: E731
+    return lambda v: (start(v), trained(v)), also, lambda state: state[0] | state[1]
+
+
+def test_a_moving_average_that_is_given_back_is_named():
+    cause = cause_of(dataclasses.replace(net(), jax_step=averaged), steps=3)
+    assert cause == "what is given back is a moving average of the weights, of decay 0.9"
+
+
+def test_a_training_of_ones_own_is_given_the_precision_of_the_run():
+    seen = []
+    step = step_of(given=lambda x, y: (seen.append((x.dtype.name, y.dtype.name)), (x, y))[1])
+    pair = dataclasses.replace(net(), jax_step=step)
+    assert all(r.passed for r in climb_all(pair, ["trajectory"], batches=drawn(), steps=3))
+    assert {("float64", "int64")} <= set(seen) <= {("float64", "int64"), ("float32", "int64")}
+
+
+def optimizer(jax_side):
+    return parity.Optimizer(lambda p: torch.optim.Adamax(p, 1e-2), jax_side)
+
+
+def adamax(b1=0.9, b2=0.999, corrected=True):
+    """Kingma and Ba's, with or without the correction of the first moment."""
+
+    def update(updates, state, params=None):
+        count, m, u = state
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, m, updates)
+        u = jax.tree.map(lambda u, g: jnp.maximum(b2 * u, abs(g) + 1e-8), u, updates)
+        rate = 1e-2 / (1 - b1 ** (count + 1) if corrected else 1)
+        return jax.tree.map(lambda m, u: -rate * m / u, m, u), (count + 1, m, u)
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return jnp.zeros([]), zeros, zeros
+
+    return optax.GradientTransformation(init, update)
+
+
+@pytest.mark.parametrize(
+    "jax_side, cause",
+    [
+        (adamax(corrected=False), "the bias correction, 1 / (1 - 0.9^t), is missing"),
+        (adamax(0.999, 0.9), "betas (0.999, 0.9) in place of PyTorch's (0.9, 0.999)"),
+    ],
+)
+def test_a_training_follows_from_its_optimizer(jax_side, cause):
+    pair = dataclasses.replace(net(), optimizer=optimizer(jax_side))
+    texts = told(pair, ("optimizer", "trajectory"))
+    assert texts["optimizer"].endswith(f"Cause: {cause}.")
+    assert texts["trajectory"] == f"follows from what was found before: the optimizer: {cause}"
+    # What is wrong beside the optimizer does not follow from it.
+    both = dataclasses.replace(pair, jax_step=step_of(("fc2.bias",)))
+    assert "follows" not in told(both, ("optimizer", "trajectory"))["trajectory"]
+
+
+def test_an_optimizer_as_it_should_be_passes():
+    pair = dataclasses.replace(net(), optimizer=optimizer(adamax()))
+    assert not told(pair, ("optimizer", "trajectory"))

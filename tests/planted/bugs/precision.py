@@ -21,6 +21,7 @@ BUGS = (
         partial(mixer.make, dtype=jnp.float32),
         "forward",
         fault("patch", "float32", "precision", "single"),
+        strict=True,
     ),
     bug(
         "variance in one pass of inputs of mean 1000",
