@@ -12,12 +12,24 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:400] or type(error).__name__
 
 
+def shown(name: str, most: int = 80) -> str:
+    """A name that comes from a file: escaped where it does not print, and shortened."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def listed(texts: list[str], most: int = 8) -> str:
+    """The first of them, and how many there are more."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
 def mismatches(
     found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
 ) -> list[str]:
     """What is missing, unexpected or of another shape in `found`, shapes by name."""
     missing = [name for name in expected if name not in found]
-    unexpected = [name for name in found if name not in expected]
+    unexpected = [shown(name) for name in found if name not in expected]
     problems = [f"missing {', '.join(missing)}"] if missing else []
     problems += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
     return problems + [

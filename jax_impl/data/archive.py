@@ -20,7 +20,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from jax_impl.errors import InputError, one_line
+from jax_impl.data import bounded
+from jax_impl.errors import InputError, one_line, shown
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 # TensorFlow Datasets, url_checksums/cifar10.txt.
@@ -39,6 +40,9 @@ BINARY_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6)) + ("test_batch.
 PYTHON_FILES = tuple(f"data_batch_{i}" for i in range(1, 6)) + ("test_batch",)
 BINARY_META = "batches.meta.txt"
 PYTHON_META = "batches.meta"
+
+MOST_NAME = 100
+"""Letters of a class's name."""
 
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -99,6 +103,8 @@ def read(path: Path, records: int = RECORDS) -> Archive:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise InputError(f"{path} is no regular file: write a pipe to a file first")
         if path.is_dir():
             return Archive(_parse(_folder_files(path, records), path, records), None, False)
         sha256, md5 = checksums(path)
@@ -149,8 +155,9 @@ def _tar_files(path: Path, records: int) -> dict[str, bytes]:
     limits = _limits(records)
     seen = False
     try:
-        with opener(path, "rb") as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
+        with opener(path, "rb") as unpacked:
+            stream: Any = bounded.Bounded(unpacked)
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=bounded.Member) as tar:
                 for member in tar:
                     seen = True
                     _refuse_escape(member, path)
@@ -165,6 +172,8 @@ def _tar_files(path: Path, records: int) -> dict[str, bytes]:
             # Compressed streams keep a checksum at their end: read on to have it verified.
             while stream.read(1 << 20):
                 pass
+    except InputError as error:
+        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
     except _DAMAGE as error:
         # The system's own errors have a number; those of gzip and bzip2 for bad bytes have none.
         if isinstance(error, OSError) and error.errno is not None:
@@ -179,7 +188,7 @@ def _refuse_escape(member: tarfile.TarInfo, path: Path) -> None:
     name = PurePosixPath(member.name.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
         raise InputError(
-            f"{path} is unsafe: member {member.name!r} leaves the archive's folder or is no "
+            f"{path} is unsafe: member {shown(member.name)!r} leaves the archive's folder or is no "
             "regular file"
         )
 
@@ -263,9 +272,27 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
     return labels.astype(np.int32)
 
 
+def python_class_names(folder: Path) -> tuple[str, ...]:
+    """Those that the python layout in a folder says.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    path = folder / PYTHON_META
+    try:
+        content = _read_member(path.open("rb"), _limits(1)[PYTHON_META], str(path))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    return _python_meta(content, str(path))
+
+
 def _class_names(names: list[Any], where: str) -> tuple[str, ...]:
-    if len(names) != NUM_CLASSES or not all(isinstance(name, str) for name in names):
+    texts = [name for name in names if isinstance(name, str)]
+    if len(texts) != len(names) or len({*texts}) != len(names) or len(names) != NUM_CLASSES:
         raise InputError(f"{where} does not name {NUM_CLASSES} classes")
+    odd = [name for name in texts if not name.isprintable() or not 0 < len(name) <= MOST_NAME]
+    if odd:
+        raise InputError(f"{where} names a class {shown(odd[0])!r}")
     return tuple(names)
 
 
@@ -276,6 +303,7 @@ def _text(value: Any) -> Any:
 def _unpickle(content: bytes, where: str) -> dict[Any, Any]:
     """A pickled dict of the python archive, with text keys; nothing in it is executed."""
     try:
+        bounded.check_pickle(content)
         value = _Unpickler(io.BytesIO(content), encoding="latin-1").load()
     # Hostile or damaged bytes make an unpickler raise nearly anything.
     except Exception as error:

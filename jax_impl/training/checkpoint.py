@@ -1,5 +1,8 @@
 """Variables as an Orbax checkpoint: a folder that appears complete or not at all."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax import tree_util
 
-from jax_impl.errors import InputError, mismatches, one_line
+from jax_impl.errors import InputError, listed, mismatches, one_line, shown
 from jax_impl.models.model import Model, Variables
+from jax_impl.training.checksums import checker, checksums
 
 
 def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
@@ -27,7 +31,7 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
             checkpointer.save(
                 path.resolve(),
                 args=ocp.args.PyTreeSave(variables._asdict()),  # pyright: ignore[reportCallIssue]
-                custom_metadata=metadata,
+                custom_metadata=metadata | checksums(_by_path(variables._asdict())),
             )
 
     try:
@@ -45,12 +49,15 @@ def restore(path: Path, model: Model) -> Variables:
         InputError: it is no checkpoint, or one of another model; every entry that is missing,
             unexpected or of another shape is named.
     """
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         # Orbax and its storage meet damaged files with errors of many types.
         try:
-            found = checkpointer.metadata(path.resolve()).item_metadata.tree
+            metadata = checkpointer.metadata(path.resolve())
         except Exception as error:
             raise InputError(f"{path} is no Orbax checkpoint ({one_line(error)})") from error
+        if metadata.item_metadata is None:
+            raise InputError(f"{path} is no Orbax checkpoint, or its list of tensors is damaged")
+        found = metadata.item_metadata.tree
         _check(found, model, path)
         arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), found)
         try:
@@ -60,14 +67,31 @@ def restore(path: Path, model: Model) -> Variables:
             )
         except Exception as error:
             raise InputError(f"{path} is damaged ({one_line(error)})") from error
+    check = checker(metadata.custom_metadata or {}, path)
+    for name, array in _by_path(tree).items():
+        check(name, array)
     return Variables(tree["params"], tree.get("batch_stats", {}))
 
 
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """What Orbax logs of a folder that it cannot read is told by the error alone."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _check(found: Any, model: Model, path: Path) -> None:
-    ours, theirs = (
-        {name: tuple(leaf.shape) for name, leaf in _by_path(tree).items()}
-        for tree in (model.shapes._asdict(), found)
-    )
+    leaves = _by_path(found)
+    others = [shown(name) for name, leaf in leaves.items() if not hasattr(leaf, "shape")]
+    if others:
+        raise InputError(f"{path} holds more than arrays: {listed(others)}")
+    theirs = {name: tuple(leaf.shape) for name, leaf in leaves.items()}
+    ours = {name: tuple(leaf.shape) for name, leaf in _by_path(model.shapes._asdict()).items()}
     problems = mismatches(theirs, ours)
     if problems:
         raise InputError(f"{path} does not hold {model.name}: {'; '.join(problems)}")

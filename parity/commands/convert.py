@@ -4,42 +4,41 @@ Imports no PyTorch but for its own files. Every conversion goes through the Flax
 what is written is what the model has.
 """
 
-import dataclasses
-import pickle
-import re
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jax_impl.errors import InputError, one_line
+from jax_impl.errors import InputError, listed, one_line, shown
 from jax_impl.models import registry
 from jax_impl.models.model import Model, Variables, from_spec
 from jax_impl.training import checkpoint
-from parity.pairs.weights import named_leaves, to_arrays, to_flax, to_tensor
+from jax_impl.training.checksums import checksums
+from parity.pairs.weight_files import read_pickled, read_safetensors
+from parity.pairs.weights import named_leaves, problem_of, to_arrays, to_flax, to_tensor
 from parity.shell.files import cannot_write, weights_metadata
 from parity.shell.options import ConvertOptions
 
 PICKLED = (".pth", ".pt")
-NESTED = ("state_dict", "model_state_dict", "model")
-"""Under which a training checkpoint keeps its state_dict."""
+ORBAX = frozenset(
+    {
+        "_CHECKPOINT_METADATA", "_METADATA", "_sharding", "array_metadatas", "commit_success.txt",
+        "d", "manifest.ocdbt", "descriptor",
+    }
+)  # fmt: skip
+"""What a folder of Orbax's holds, beside those that begin with "ocdbt.process_"."""
 
 
 def run(options: ConvertOptions) -> None:
     """Reads, checks, writes under a temporary name, and renames."""
     spec = registry.parse(options.model)
-    if options.output.exists() and not options.overwrite:
-        raise InputError(f"{options.output} exists: pass --overwrite to replace it")
-    if not options.input.exists():
-        raise InputError(f"there is no {options.input}")
-    if options.input.resolve() == options.output.resolve():
-        raise InputError(f"{options.input} is both the input and the output")
+    _check_places(options.input, options.output, options.overwrite)
     model = from_spec(spec)
     with jax.enable_x64(True):  # float64 weights stay float64
         new_head = model.init(options.seed) if options.drop_head else None
@@ -48,6 +47,35 @@ def run(options: ConvertOptions) -> None:
             _check_finite(variables, model, options.input)
         write(options.output, variables, spec, model)
     print(f"{options.output}: {len(jax.tree.leaves(variables))} tensors of {spec}")
+
+
+def _check_places(source: Path, target: Path, overwrite: bool) -> None:
+    """Raises InputError before anything is read, if the input or the output cannot be used.
+
+    A folder is replaced only if it holds a checkpoint of Orbax's and nothing else.
+    """
+    try:
+        if not source.exists():
+            raise InputError(f"there is no {source}")
+        there = source.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise InputError(f"cannot read {source}: {one_line(error)}") from error
+    try:
+        if os.path.lexists(target) and not overwrite:
+            raise InputError(f"{target} exists: pass --overwrite to replace it")
+        place = target.resolve()
+        folder = target.is_dir() and not target.is_symlink()
+        entries = {entry.name for entry in target.iterdir()} if folder else set()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"cannot write {target}: {one_line(error)}") from error
+    if there == place:
+        raise InputError(f"{source} is both the input and the output")
+    if place in there.parents:
+        raise InputError(f"{target} holds the input {source}: name another output")
+    others = sorted(n for n in entries - ORBAX if not n.startswith("ocdbt.process_"))
+    if folder and (others or "_METADATA" not in entries):
+        what = f"holds {listed([shown(n) for n in others], 3)}" if others else "is empty"
+        raise InputError(f"{target} is a folder that {what}: only a checkpoint is replaced")
 
 
 def read(
@@ -71,9 +99,13 @@ def read(
     if kind == "orbax":
         if new_head is not None:
             raise InputError("--drop-head reads PyTorch's layout: convert to .safetensors first")
-        return checkpoint.restore(path, model)
+        variables = checkpoint.restore(path, model)
+        found = (problem_of(name, leaf) for name, leaf in named_leaves(variables, model))
+        if problems := [text for text in found if text is not None]:
+            raise InputError(f"{path}: these are not weights of {model.name}: {listed(problems)}")
+        return variables
     state: dict[str, Any]
-    state, metadata = _read_safetensors(path) if kind == "safetensors" else (_unpickle(path), {})
+    state, metadata = read_safetensors(path) if kind == "safetensors" else (read_pickled(path), {})
     _check_metadata(metadata, spec, path, new_head)
     try:
         return to_flax(state, model, new_head)
@@ -100,83 +132,41 @@ def write(path: Path, variables: Variables, spec: registry.Spec, model: Model) -
         if kind == "orbax":
             checkpoint.save(new, variables, metadata)
         elif kind == "safetensors":
-            safetensors.numpy.save_file(to_arrays(variables, model), new, metadata)
+            arrays = to_arrays(variables, model)
+            safetensors.numpy.save_file(arrays, new, metadata | checksums(arrays))
             new.chmod(0o644)  # safetensors makes it private
         else:
             import torch
 
             arrays = to_arrays(variables, model)
             torch.save({name: to_tensor(value) for name, value in arrays.items()}, new)
-        if path.is_dir() and not path.is_symlink():
-            path.rename(staging / "old")
-        new.rename(path)
+        _put_in_place(new, path, staging / "old")
     # PyTorch reports a full disk by a RuntimeError.
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot write {path}: {one_line(error)}") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if os.path.lexists(path) or not (staging / "old").exists():
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _put_in_place(new: Path, path: Path, kept: Path) -> None:
+    """Renames `new` to `path`; a folder there is `kept`, and put back if that does not happen."""
+    if not path.is_dir() or path.is_symlink():
+        new.replace(path)
+        return
+    try:
+        path.rename(kept)
+        new.rename(path)
+    except BaseException:
+        if kept.exists() and not os.path.lexists(path):
+            kept.rename(path)
+        raise
 
 
 def _kind(path: Path) -> str:
     if path.suffix in PICKLED:
         return "pickled"
     return "safetensors" if path.suffix == ".safetensors" else "orbax"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stored:
-    """A tensor that is read from its open file when it is made an array, and not kept."""
-
-    file: Any
-    name: str
-    shape: tuple[int, ...]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        del dtype, copy
-        return self.file.get_tensor(self.name)
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, _Stored], dict[str, str]]:
-    assert ml_dtypes.bfloat16  # registered with NumPy by its import, as safetensors needs
-    try:
-        file: Any = safetensors.safe_open(path, "numpy")
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-        stored = {name: _Stored(file, name, shape) for name, shape in shapes.items()}
-        return stored, file.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"cannot read {path}: {one_line(error)}") from error
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    """The state_dict in a .pth file; only tensors and containers are ever unpickled."""
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(
-            f"{path} needs PyTorch to be read: pip install 'jax-torch-parity[torch]'"
-        ) from error
-    try:
-        try:
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # PyTorch's format of before 2020 cannot be mapped
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL ([\w.]+)", str(error))
-        problem = f"the code {code[1]}, which is not run" if code else "no readable weights"
-        raise InputError(f"{path} holds {problem}: save model.state_dict() alone") from error
-    # Damaged files meet PyTorch with errors of many types.
-    except Exception as error:
-        raise InputError(f"cannot read {path}: {one_line(error)[:200]}") from error
-    for name in NESTED:
-        if isinstance(found, dict) and isinstance(found.get(name), dict):
-            found = found[name]
-            break
-    if not isinstance(found, dict) or not found:
-        raise InputError(f"{path} holds a {type(found).__name__}, not a state_dict")
-    others = [str(name) for name, value in found.items() if not isinstance(value, torch.Tensor)]
-    if others:
-        raise InputError(f"{path} holds no state_dict: not tensors are {', '.join(others)}")
-    return found
 
 
 def _check_metadata(

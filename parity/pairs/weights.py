@@ -104,6 +104,9 @@ def to_flax(
             return head[path]
         name, rule, layer = wanted[path]
         value = _array(state[name])
+        if problem := problem_of(name, value):
+            problems.append(problem)
+            return jnp.zeros(())
         leaf = jnp.asarray(rule.to_flax(value, layer))
         if value.dtype == np.float64 and leaf.dtype != value.dtype:
             problems.append(f"{name} is float64: enable jax_enable_x64 to keep it")
@@ -114,6 +117,19 @@ def to_flax(
     if variables is None or problems:
         raise InputError(f"these are not weights of {model.name}: {'; '.join(problems)}")
     return variables
+
+
+def problem_of(name: str, value: np.ndarray) -> str | None:
+    """Why an array of this name holds no weights or, by its name, no count; None if it does."""
+    if not name.endswith("num_batches_tracked"):
+        floating = np.issubdtype(value.dtype, np.floating) or value.dtype == ml_dtypes.bfloat16
+        return None if floating else f"{name} is of {value.dtype.name}"
+    whole = value.dtype.kind in "iu" or (
+        value.dtype.kind == "f" and (value == np.rint(value)).all()
+    )
+    if not whole:
+        return f"{name} is no whole number"
+    return None if ((value >= 0) & (value < 2**31)).all() else f"{name} is not in 0 to 2^31 - 1"
 
 
 def to_arrays(variables: Variables, model: Model) -> dict[str, np.ndarray]:

@@ -1,14 +1,20 @@
 """From options on the command line to an exit status: what every entry point shares.
 
-Exit status: 0 success, 1 a check failed, 2 bad input, 130 interrupted. Bad input gets one line.
+Exit status: 0 success, 1 a check failed, 2 bad input, 3 an unexpected error of this program's own,
+130 interrupted. Each but the first two gets one line on stderr.
 """
 
 import contextlib
+import errno
 import io
+import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -19,7 +25,10 @@ import jax_impl.errors
 import torch_ref.errors
 
 BAD_INPUT = 2
+UNEXPECTED = 3
 INTERRUPTED = 130
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED", "not enough memory", "out of memory", "allocate memory"
+"""What JAX and PyTorch say then."""
 
 
 def parse(
@@ -40,6 +49,8 @@ def parse(
             the help without one.
     """
     args = sys.argv[1:] if args is None else args
+    if sys.stdout is None:  # it was closed (>&-)
+        sys.stdout = open(os.devnull, "w")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -67,6 +78,7 @@ def run(
         sys.stdout.flush()
     except (jax_impl.errors.InputError, torch_ref.errors.InputError) as error:
         print(f"error: {error}", file=sys.stderr)
+        _silence()
         status = BAD_INPUT
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one finds nothing left to end
@@ -76,7 +88,32 @@ def run(
         # The reader of our output went away (`| head`): there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except Exception as error:
+        text, status = _unforeseen(error)
+        print(f"error: {text}", file=sys.stderr)
+        _silence()
     sys.exit(status)
+
+
+def _unforeseen(error: Exception) -> tuple[str, int]:
+    """The line for an error that nothing else has an answer to, and the exit status."""
+    text = jax_impl.errors.one_line(error)
+    if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+        return f"not enough memory: make the model or the batch smaller ({text[:200]})", BAD_INPUT
+    if isinstance(error, OSError) and error.errno is not None:
+        name = "" if error.filename is None else f" {jax_impl.errors.shown(str(error.filename))}"
+        if not name and error.errno in (errno.ENOSPC, errno.EBADF):  # of print
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            name = " the standard output"
+        return f"cannot use{name}: {error.strerror}", BAD_INPUT
+    kind = type(error).__name__
+    try:
+        handle, name = tempfile.mkstemp(prefix="parity-error-", suffix=".txt", text=True)
+        with os.fdopen(handle, "w") as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return f"unexpected {kind}: {text}", UNEXPECTED
+    return f"unexpected {kind}: {text[:200]}; where it was is in {name}", UNEXPECTED
 
 
 @contextlib.contextmanager
@@ -90,6 +127,13 @@ def held_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if held:
         raise KeyboardInterrupt
+
+
+def _silence() -> None:
+    """After the error's line nothing is printed by threads and destructors of libraries."""
+    warnings.simplefilter("ignore")
+    logging.disable()
+    sys.unraisablehook = threading.excepthook = lambda _: None
 
 
 def _keep_interrupts(unraisable: Any) -> None:

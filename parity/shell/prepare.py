@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jax_impl.data import archive as cifar10
 from jax_impl.data import datasets
-from jax_impl.errors import InputError, one_line
+from jax_impl.errors import InputError, one_line, shown
 from torch_ref import layout
 
 MANIFEST = "prepared.json"
@@ -49,7 +49,9 @@ def find(data_dir: Path) -> Prepared | None:
     """
     path = data_dir / MANIFEST
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged: not UTF-8; pass --overwrite") from error
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -60,8 +62,9 @@ def find(data_dir: Path) -> Prepared | None:
             raise ValueError(f"schema {manifest['schema']}, not {SCHEMA}")
         complete = all((data_dir / name).is_file() for name in manifest["files"])
         prepared = Prepared(data_dir, manifest["source"], manifest["sha256"], manifest["official"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error!r}); pass --overwrite") from error
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        problem = shown(repr(error), 200)
+        raise InputError(f"{path} is damaged ({problem}); pass --overwrite") from error
     return prepared if complete else None
 
 

@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from jax_impl.errors import InputError
 from jax_impl.models.registry import Spec
+from jax_impl.training.checksums import checksums
 from parity.shell.files import cannot_write, to_json, weights_metadata, write_whole
 
 
@@ -48,7 +49,7 @@ class RunDirectory:
 
     def weights(self, arrays: Mapping[str, np.ndarray], spec: Spec, framework: str) -> None:
         """Writes weights.safetensors: a PyTorch state_dict, whichever framework trained it."""
-        metadata = weights_metadata(spec) | {"trained_by": framework}
+        metadata = weights_metadata(spec) | {"trained_by": framework} | checksums(arrays)
         content = safetensors.numpy.save(dict(arrays), metadata)
         write_whole(self.path / "weights.safetensors", content)
 

@@ -1,0 +1,1 @@
+"""Files and options that mean harm, or were damaged: read rightly, or refused in one line."""

@@ -1,0 +1,218 @@
+"""Weights that are damaged, of types that hold none, or in the way of what is to be written."""
+
+import gc
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+
+import torch_ref.models
+from jax_impl.errors import InputError
+from jax_impl.training.checksums import KEY, checksum
+from parity.commands import convert
+from parity.shell.options import ConvertOptions
+
+MODEL = "simple_cnn:channels=4,4:hidden=8"
+WEIGHT = "conv1.weight"
+
+
+def state_of(name: str = "simple_cnn", **options) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    options = options or ({"channels": (4, 4), "hidden": 8} if name == "simple_cnn" else {})
+    return torch_ref.models.create_model(name, **options).state_dict()
+
+
+def converted(source: Path, target: Path, model: str = MODEL, overwrite: bool = True) -> None:
+    convert.run(ConvertOptions(source, target, model, overwrite=overwrite))
+
+
+def refused(source: Path, target: Path, model: str = MODEL) -> str:
+    before = sorted(target.parent.rglob("*"))
+    with pytest.raises(InputError) as error:
+        converted(source, target, model)
+    assert sorted(target.parent.rglob("*")) == before
+    assert "\n" not in str(error.value) and len(str(error.value)) < 1000
+    return str(error.value)
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    torch.save(state_of(), tmp_path / "a.pth")
+    return tmp_path / "a.pth"
+
+
+@pytest.mark.parametrize("content", [None, "notes.txt", "weights.safetensors"])
+def test_a_folder_of_the_users_is_not_replaced(content, saved, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    source = saved
+    if content == "weights.safetensors":
+        source = folder / content
+        converted(saved, source)
+    elif content is not None:
+        (folder / content).write_text("thesis")
+    message = refused(source, folder)
+    assert "holds the input" in message or "only a checkpoint is replaced" in message
+
+
+def test_a_checkpoint_with_something_else_in_it_is_not_replaced(saved, tmp_path):
+    converted(saved, tmp_path / "ck")
+    converted(saved, tmp_path / "ck")  # of Orbax's alone
+    (tmp_path / "ck" / "notes.txt").write_text("thesis")
+    assert "notes.txt" in refused(saved, tmp_path / "ck")
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_interruption_between_two_renames_leaves_one_of_the_two(
+    after, saved, tmp_path, monkeypatch
+):
+    converted(saved, tmp_path / "ck")
+    rename, count = Path.rename, [0]
+
+    def interrupted(self, target):
+        found = rename(self, target)
+        # Orbax renames too; what is put in place comes last.
+        count[0] += Path(target).name == "old" or Path(target) == tmp_path / "ck"
+        if count[0] == after:
+            count[0] = 9
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        converted(saved, tmp_path / "ck")
+    monkeypatch.undo()
+    converted(tmp_path / "ck", tmp_path / "again.pth")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pth", "again.pth", "ck"]
+
+
+def test_links_in_a_circle_are_told(saved, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert "cannot write" in refused(saved, tmp_path / "loop")
+    assert "there is no" in refused(tmp_path / "loop", tmp_path / "out.pth")
+
+
+def test_compressed_entries_are_refused(saved, tmp_path):
+    with (
+        zipfile.ZipFile(saved) as old,
+        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    assert "is compressed" in refused(tmp_path / "b.pth", tmp_path / "out.safetensors")
+
+
+def test_a_flipped_bit_is_noticed(saved, tmp_path):
+    entry = max(zipfile.ZipFile(saved).infolist(), key=lambda each: each.file_size)
+    content = bytearray(saved.read_bytes())
+    content[entry.header_offset + entry.file_size // 2 + 200] ^= 1
+    (tmp_path / "flip.pth").write_bytes(content)
+    message = refused(tmp_path / "flip.pth", tmp_path / "out.safetensors")
+    assert "is damaged" in message and "checksum" in message
+    converted(saved, tmp_path / "b.safetensors")
+    content = bytearray((tmp_path / "b.safetensors").read_bytes())
+    content[-5] ^= 1
+    (tmp_path / "flip.safetensors").write_bytes(content)
+    message = refused(tmp_path / "flip.safetensors", tmp_path / "out.pth")
+    assert "is damaged: the checksum of" in message
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's own
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(saved, tmp_path):
+    converted(saved, tmp_path / "ck")
+    chunks = [p for p in (tmp_path / "ck").rglob("*") if p.is_file() and p.parent.name == "d"]
+    refusals = 0
+    for chunk in chunks:
+        content = chunk.read_bytes()
+        for place in np.linspace(0, len(content) - 1, 5).astype(int):
+            flipped = bytearray(content)
+            flipped[place] ^= 1
+            chunk.write_bytes(flipped)
+            try:
+                converted(tmp_path / "ck", tmp_path / "out.safetensors")
+            except InputError as error:
+                refusals += 1
+                assert "\n" not in str(error)
+            else:  # what the chunk says twice, or what nobody reads
+                again = safetensors.torch.load_file(tmp_path / "out.safetensors")
+                assert all(torch.equal(again[name], v) for name, v in state_of().items())
+        chunk.write_bytes(content)
+    gc.collect()  # what Orbax leaves behind of a damaged folder complains here and nowhere else
+    assert refusals
+
+
+def test_checksums_are_of_every_tensor_and_need_not_be_there(saved, tmp_path):
+    converted(saved, tmp_path / "b.safetensors")
+    file = safetensors.safe_open(tmp_path / "b.safetensors", "numpy")
+    told = json.loads(file.metadata()[KEY])
+    assert told == {name: checksum(file.get_tensor(name)) for name in state_of()}
+    safetensors.torch.save_file(state_of(), tmp_path / "foreign.safetensors")
+    converted(tmp_path / "foreign.safetensors", tmp_path / "out.pth")
+    for text in ("[", "[" * 100_000, "3"):
+        safetensors.torch.save_file(state_of(), tmp_path / "odd.safetensors", {KEY: text})
+        assert "checksums" in refused(tmp_path / "odd.safetensors", tmp_path / "out.pth")
+
+
+ODD = {
+    "int": lambda v: v.to(torch.int32),
+    "bool": lambda v: v > 0,
+    "complex": lambda v: v.to(torch.complex64),
+    "conjugated": lambda v: v.to(torch.complex64).conj(),
+    "float8": lambda v: v.to(torch.float8_e4m3fn),
+    "sparse": lambda v: v.to_sparse(),
+    "meta": lambda v: torch.empty(v.shape, device="meta"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_tensors_that_are_no_weights_are_named(kind, suffix, tmp_path):
+    state = state_of() | {WEIGHT: ODD[kind](state_of()[WEIGHT])}
+    path = tmp_path / f"odd{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    elif kind in ("int", "bool", "float8"):
+        safetensors.torch.save_file(state, path)
+    else:
+        pytest.skip("safetensors writes none")
+    assert WEIGHT in refused(path, tmp_path / "out.pth")
+
+
+@pytest.mark.parametrize("value", [2**31 + 5, -1, 1.75, float("nan"), float("inf")])
+def test_a_count_that_is_none_is_refused(value, tmp_path):
+    state = state_of("resnet20")
+    name = next(name for name in state if name.endswith("tracked"))
+    safetensors.torch.save_file(state | {name: torch.tensor(value)}, tmp_path / "a.safetensors")
+    assert name in refused(tmp_path / "a.safetensors", tmp_path / "out.pth", "resnet20")
+
+
+def test_names_of_a_file_are_told_escaped_and_shortened(tmp_path):
+    for number, name in enumerate((0, "\x1b[31mred\n", "x" * 10_000)):
+        torch.save(state_of() | {name: torch.zeros(1)}, tmp_path / f"{number}.pth")
+        message = refused(tmp_path / f"{number}.pth", tmp_path / "out.pth")
+        assert "\x1b" not in message
+    safetensors.torch.save_file({"é\x07" * 300: torch.zeros(1)}, tmp_path / "a.safetensors")
+    assert "\\x07" in refused(tmp_path / "a.safetensors", tmp_path / "out.pth")
+
+
+def test_a_checkpoint_of_more_than_arrays_is_refused(tmp_path):
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        tree = {"params": {"note": "hello"}}
+        checkpointer.save(tmp_path / "ck", args=ocp.args.PyTreeSave(tree))  # pyright: ignore
+    assert "note" in refused(tmp_path / "ck", tmp_path / "out.pth")
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_state_dict_gives_no_warning(tmp_path):
+    with zipfile.ZipFile(tmp_path / "script.pth", "w") as file:
+        file.writestr("script/constants.pkl", b"\x80\x02N.")
+        file.writestr("script/code/__torch__.py", "pass")
+    (tmp_path / "protocol.pth").write_bytes(b"\x80\x04}\x94\x8c\x01a\x94K\x01s.")
+    for name in ("script.pth", "protocol.pth"):
+        assert refused(tmp_path / name, tmp_path / "out.safetensors")
