@@ -118,7 +118,13 @@ def _unforeseen(error: Exception) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def held_interrupts() -> Iterator[None]:
-    """Ctrl-C inside is answered at the end: while an extension is imported it may abort it."""
+    """Ctrl-C inside is answered at the end: while an extension is imported it may abort it.
+
+    Where it is ignored, as in a job in the background, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield
+        return
     held: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
     try:
