@@ -49,7 +49,10 @@ _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
-_DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
+_DAMAGE = (
+    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError,
+    ValueError, RecursionError,  # tarfile's own, of attributes that are none
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,8 +199,8 @@ def _refuse_escape(member: tarfile.TarInfo, path: Path) -> None:
 def _limits(records: int) -> dict[str, int]:
     """The files that matter, and for each the most bytes that are read of it."""
     binary = dict.fromkeys(BINARY_FILES, (records + 1) * RECORD_BYTES)
-    # Pickled by protocol 0 to 2 from Python 3, a pixel takes up to two bytes (UTF-8).
-    python = dict.fromkeys(PYTHON_FILES, records * (2 * PIXELS + 100) + 10_000)
+    # By protocol 0 a pixel takes up to four bytes (\\xff), by others from Python 3 two (UTF-8).
+    python = dict.fromkeys(PYTHON_FILES, records * (4 * PIXELS + 100) + 10_000)
     return binary | python | {BINARY_META: 10_000, PYTHON_META: 10_000}
 
 

@@ -3,6 +3,7 @@
 A few bytes of a tar header, of a compressed stream or of a pickle claim any size.
 """
 
+import io
 import pickle
 import pickletools
 import tarfile
@@ -18,6 +19,7 @@ NAMES = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
+OPERATIONS = {operation.code.encode("latin-1"): operation for operation in pickletools.opcodes}
 
 
 class Bounded:
@@ -54,8 +56,22 @@ class Member(tarfile.TarInfo):
 
 
 def check_pickle(content: bytes) -> None:
-    """Raises UnpicklingError if an unpickler would set aside more than the content has bytes."""
-    for operation, argument, _ in pickletools.genops(content):
+    """Raises UnpicklingError if an unpickler would set aside more than the content has bytes.
+
+    Arguments are read as `pickletools.genops` does, but for the text of Python 2's, which that
+    takes for ASCII; a reader raises ValueError where an argument claims more than there is.
+    """
+    file = io.BytesIO(content)
+    while code := file.read(1):
+        operation = OPERATIONS.get(code)
+        if operation is None:
+            raise pickle.UnpicklingError(f"it has the operation {code!r}")
+        if operation.name == "STRING":
+            file.readline()
+            continue
+        argument = None if operation.arg is None else operation.arg.reader(file)
         memo = "PUT" in operation.name or "GET" in operation.name
-        if memo and isinstance(argument, int) and argument > len(content):
+        if memo and argument is not None and not 0 <= int(argument) <= len(content):
             raise pickle.UnpicklingError(f"its memo has the entry {argument}")
+        if operation.name == "STOP":
+            return

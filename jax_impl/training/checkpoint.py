@@ -1,7 +1,10 @@
 """Variables as an Orbax checkpoint: a folder that appears complete or not at all."""
 
 import contextlib
+import json
 import logging
+import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +18,37 @@ from jax import tree_util
 from jax_impl.errors import InputError, listed, mismatches, one_line, shown
 from jax_impl.models.model import Model, Variables
 from jax_impl.training.checksums import checker, checksums
+
+_PROCESS = r"ocdbt\.process_\d+"
+PARTS = re.compile(
+    rf"({_PROCESS}/)?(manifest\.ocdbt|d|d/[0-9a-f]{{32}})|{_PROCESS}|array_metadatas(/process_\d+)?|"
+    r"_CHECKPOINT_METADATA|_METADATA|_sharding|_strings\.json|commit_success\.txt"
+)
+"""The paths within a checkpoint."""
+
+
+def foreign(path: Path) -> list[str]:
+    """What a folder holds that is no part of a checkpoint; "_METADATA" if that is not there.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found: list[str] = []
+    for folder, folders, files in os.walk(path, onerror=_raised):
+        for name in (*folders, *files):
+            entry = Path(folder, name)
+            relative = entry.relative_to(path).as_posix()
+            if entry.is_symlink() or not PARTS.fullmatch(relative):
+                found.append(relative)
+    try:
+        whole = "tree_metadata" in json.loads((path / "_METADATA").read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        whole = False
+    return sorted(found) if whole else [*sorted(found), "_METADATA"]
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
@@ -35,11 +69,17 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
             )
 
     try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"cannot write {path}: Orbax takes names in UTF-8 alone") from error
+    try:
         # Orbax's own threads write on after an interruption: here Ctrl-C waits for them.
-        with ThreadPoolExecutor(1) as executor:
+        with _silent(), ThreadPoolExecutor(1) as executor:
             executor.submit(write).result()
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or one_line(error)}") from error
+    # Orbax's storage meets a full disk with a ValueError.
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"cannot write {path}: {problem}") from error
 
 
 def restore(path: Path, model: Model) -> Variables:
@@ -75,7 +115,7 @@ def restore(path: Path, model: Model) -> Variables:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """What Orbax logs of a folder that it cannot read is told by the error alone."""
+    """What Orbax logs of a folder that it cannot read or write is told by the error alone."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

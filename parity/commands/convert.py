@@ -26,13 +26,6 @@ from parity.shell.files import cannot_write, weights_metadata
 from parity.shell.options import ConvertOptions
 
 PICKLED = (".pth", ".pt")
-ORBAX = frozenset(
-    {
-        "_CHECKPOINT_METADATA", "_METADATA", "_sharding", "array_metadatas", "commit_success.txt",
-        "d", "manifest.ocdbt", "descriptor",
-    }
-)  # fmt: skip
-"""What a folder of Orbax's holds, beside those that begin with "ocdbt.process_"."""
 
 
 def run(options: ConvertOptions) -> None:
@@ -65,16 +58,20 @@ def _check_places(source: Path, target: Path, overwrite: bool) -> None:
             raise InputError(f"{target} exists: pass --overwrite to replace it")
         place = target.resolve()
         folder = target.is_dir() and not target.is_symlink()
-        entries = {entry.name for entry in target.iterdir()} if folder else set()
+        others = checkpoint.foreign(target) if folder else []
     except (OSError, RuntimeError) as error:
         raise InputError(f"cannot write {target}: {one_line(error)}") from error
     if there == place:
         raise InputError(f"{source} is both the input and the output")
     if place in there.parents:
         raise InputError(f"{target} holds the input {source}: name another output")
-    others = sorted(n for n in entries - ORBAX if not n.startswith("ocdbt.process_"))
-    if folder and (others or "_METADATA" not in entries):
-        what = f"holds {listed([shown(n) for n in others], 3)}" if others else "is empty"
+    if there in place.parents:
+        raise InputError(f"{target} is inside of the input {source}: name another output")
+    for path in (source, target):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"{path} is neither a file nor a folder")
+    if others:
+        what = "is no whole checkpoint" if others == ["_METADATA"] else f"holds {listed(others, 3)}"
         raise InputError(f"{target} is a folder that {what}: only a checkpoint is replaced")
 
 
@@ -110,6 +107,8 @@ def read(
     try:
         return to_flax(state, model, new_head)
     except InputError as error:
+        if str(path) in str(error):
+            raise
         advice, head = "", f"{'.'.join(model.head or ())}.weight has shape"
         if head in str(error):
             advice = f"; pass --model {spec.name}:num_classes=N, or --drop-head for a new head"
@@ -178,8 +177,10 @@ def _check_metadata(
         return
     try:
         same = registry.parse(said) == spec
-    except InputError:
-        same = False
+    except InputError as error:
+        raise InputError(
+            f"{path} is not of this program, or damaged: it says that it holds {shown(said)!r}"
+        ) from error
     if not same:
         raise InputError(f"{path} says that it holds {said}, not {spec}: pass --model {said}")
 

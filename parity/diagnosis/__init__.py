@@ -87,8 +87,7 @@ def _diagnosed(failed: Result, known: Known) -> Diagnosis:
         if behind is not None and failed.rung != "batch_stats":
             return behind
     if behind is None and known.strict and known.inside is not None and failed.rung in NUMERIC:
-        module, _, dtype = known.inside.partition(" computes in ")
-        return said(module, cause=f"it computes in {dtype}", what="a tensor")
+        return said(known.inside.module, cause=f"it {known.inside.what}", what="a tensor")
     return behind or training.find(known, failed.rung)
 
 
@@ -117,9 +116,13 @@ def _follows(failed: Result, known: Known) -> Diagnosis | None:
     with applied(known.changes):
         if known.changes and agrees():
             return known.follows()
-    if again and "float64" in known.dtypes:
-        return Diagnosis(None, None, None, None, None, "it fails as in float64")
-    return None
+    if not again or "float64" not in known.dtypes:
+        return None
+    text, told = "it fails as in float64", known.optimizer
+    if failed.rung != "optimizer" or told is None or precision_.is_noisy(known, failed):
+        return Diagnosis(None, None, None, None, None, text)
+    faults = (Fault("the optimizer", told, failed.measured, ("the optimizer",)),)
+    return Diagnosis("the optimizer", failed.measured, None, None, told, text, faults)
 
 
 def _stopped(known: Known, detail: str) -> Diagnosis:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jax_impl.errors import listed
 from parity.diagnosis.sites import Change, applied, watching
 from parity.ladder import design
 from parity.ladder.result import Diagnosis, Fault, Result
@@ -29,9 +30,9 @@ CANNOT_RUN = "it cannot be run: "
 class Known:
     """The pair that is diagnosed, and what was found of it so far.
 
-    `found` has each fault with the changes of PyTorch's calls that make the two agree, `optimizer`
-    what is wrong with that, if anything is; those of
-    `accepted` are accepted by name, and PyTorch's side makes them while the ladder is climbed.
+    `found` has each fault with the changes of PyTorch's calls that make the two agree; those of
+    `accepted` are accepted by name, and PyTorch's side makes them while the ladder is climbed. What
+    is wrong with the optimizer, if anything is, is told by `optimizer`.
     """
 
     pair: Pair
@@ -60,16 +61,11 @@ class Known:
         return SAME_IN_FLOAT32 if self.float32_inside else SAME
 
     @functools.cached_property
-    def inside(self) -> str | None:
-        """What says that a module computes in float32 or narrower in the float64 run."""
+    def inside(self) -> design.Inside | None:
+        """The module that computes in float32 or narrower in the float64 run."""
         if not self.in_float64:
             return None
         return design.of_the_model(self.case, self.state, self.batches[0])
-
-    @property
-    def narrow_inside(self) -> str | None:
-        """The name of that precision."""
-        return None if self.inside is None else self.inside.split(" computes in ")[1].split()[0]
 
     @property
     def float32_inside(self) -> bool:
@@ -194,8 +190,7 @@ def said(
         text += f" Also {_place(fault)}{fault.cause}." if fault.cause else ""
     unknown = [fault.module for fault in faults[1:] if not fault.cause]
     if unknown:
-        more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
-        text += f" Also {', '.join(unknown[:4])}{more}: no usual suspect makes the two agree."
+        text += f" Also {listed(unknown, 4)}: no usual suspect makes the two agree."
     return Diagnosis(module, error, before, before_error, cause, text, tuple(faults))
 
 

@@ -174,10 +174,10 @@ class _Search:
 
     def with_narrow(self, faults: list[Fault]) -> list[Fault]:
         """Those without a cause have one if JAX's bfloat16 or float16 inside is all of it."""
-        dtype = self.known.narrow_inside
-        if not self.open or dtype not in ("bfloat16", "float16"):
+        inside = self.known.inside
+        if not self.open or inside is None or inside.dtype not in ("bfloat16", "float16"):
             return faults
-        case = narrow.Widened(*(getattr(self.case, f.name) for f in dataclasses.fields(Case)))
+        case = narrow.Widened(self.case.pair, self.case.dtype, self.case.device)
         state, batch = self.known.state, self.known.batches[0]
         try:
             with precision(case.dtype):
@@ -192,10 +192,9 @@ class _Search:
                 name, mode = self.open[fault]
                 event = next(e for e in self.run(mode, until=name) if e.name == name)
                 if self.error(event, mode) <= self.known.same:
-                    # The last of the modules has only what the ones before computed.
-                    places = fault.places[1:] or fault.places
-                    cause = f"it computes in {dtype} inside, in JAX"
-                    fault = Fault(places[0], cause, fault.error, places)
+                    # The departing module comes last: it may have what others computed before it.
+                    places = (*fault.places[1:], fault.places[0])
+                    fault = Fault(places[0], f"it {inside.what}", fault.error, places)
             named.append(fault)
         return named
 

@@ -10,7 +10,7 @@ from parity.diagnosis import optimizer_others, optimizer_update
 from parity.diagnosis.common import said
 from parity.diagnosis.optimizer_causes import Group, explain
 from parity.diagnosis.optimizer_problem import Problem, problem
-from parity.diagnosis.optimizer_rules import group_rules
+from parity.diagnosis.optimizer_rules import group_rules, is_rounded, learning_rate
 from parity.ladder.bias_correction import FLOAT32, bias_correction, exact_correction
 from parity.ladder.result import Diagnosis
 from parity.ladder.rungs import optimizer
@@ -19,6 +19,7 @@ from parity.pairs.case import Case, precision
 from parity.pairs.optimizers import OptimizerSpec
 from parity.pairs.pair import Tensors
 
+ROUNDED = "the learning rate is a tensor in PyTorch, rounded to float32"
 CORRECTED = 1e-10
 """Relative: what agrees once the correction is not."""
 
@@ -39,6 +40,8 @@ def find(case: Case, state: Tensors) -> Diagnosis:
     elif _error(exact, expected, names) > FLOAT64_TOLERANCE:
         groups = groups_of(case, state, names)
         cause = explain(groups, given) if groups is not None else None
+        if cause is None and groups is not None and any(group.rounded for group in groups):
+            cause = ROUNDED
         cause = cause or optimizer_others.cause(case, state, given)
     text = f"first departs: the optimizer, {worst} at step {step}, by the update, "
     text += f"relative error {error:.1e}. "
@@ -81,7 +84,8 @@ def groups_of(case: Case, state: Tensors, names: Sequence[str]) -> list[Group] |
             return None
         own = tuple(owners[id(p)] for p in group["params"] if owners.get(id(p)) in names)
         if own:
-            groups.append(Group(own, base, OptimizerSpec(base.name, float(group["lr"]))))
+            spec = OptimizerSpec(base.name, learning_rate(group))
+            groups.append(Group(own, base, spec, is_rounded(group)))
     covered = {name for group in groups for name in group.names}
     return groups if covered == set(names) else None
 

@@ -43,11 +43,15 @@ class Departure(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Parameters that PyTorch treats alike, its rules, and its faults."""
+    """Parameters that PyTorch treats alike, its rules, and its faults.
+
+    The learning rate of PyTorch's may be `rounded` to float32; that of the rules is not.
+    """
 
     names: tuple[str, ...]
     base: Rules
     spec: OptimizerSpec
+    rounded: bool = False
 
 
 def departure(

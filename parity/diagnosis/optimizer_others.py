@@ -39,6 +39,9 @@ USUAL: dict[str, tuple[Any, ...]] = {
 }
 """Values of PyTorch's options; those that are true or false are turned."""
 
+LR = 1e-3
+"""A learning rate to begin with, where PyTorch's optimizer has none."""
+
 NAMES = {"alpha": "decay alpha", "rho": "decay rho", "weight_decay": "weight decay"}
 
 KNOWN = {
@@ -94,14 +97,15 @@ def _run(
         made = case.pair.optimizer.torch(named.values())
         for group in made.param_groups:
             group |= {key: value for key, value in (options or {}).items() if key in group}
-        own = [group["lr"] for group in made.param_groups]
+        own = [group.get("lr") for group in made.param_groups]
         with torch.no_grad():
             for parameter in named.values():
                 parameter.mul_(scale)
         found = []
         for step, tensors in enumerate(gradients):
             for group, lr in zip(made.param_groups, own, strict=True):
-                group["lr"] = lr * (1.0 if rates is None else float(rates[step]))
+                if lr is not None:
+                    group["lr"] = lr * (1.0 if rates is None else float(rates[step]))
             for name, parameter in named.items():
                 if name in tensors:
                     parameter.grad = torch.from_numpy(np.asarray(tensors[name])).to(parameter)
@@ -126,9 +130,10 @@ def _of_torch(case: Case, state: Tensors, given: Problem) -> Iterator[tuple[str,
         for value in _values(key, own):
             text = f"{NAMES.get(key, key)} {value} in place of PyTorch's {own}"
             yield text, agrees(options={key: value})
-    rates = _rates(case, state, given)
-    text = _bias_correction(rates, made.defaults.get("betas", ()))
-    yield text or words.rate(rates, float(made.defaults["lr"])), agrees(rates=rates)
+    if "lr" in made.defaults:  # an optimizer of the user's own may have none
+        rates = _rates(case, state, given)
+        text = _bias_correction(rates, made.defaults.get("betas", ()))
+        yield text or words.rate(rates, float(made.defaults["lr"])), agrees(rates=rates)
     for text, gradients in _changed_gradients(case):
         yield text, agrees(gradients=gradients)
 
@@ -191,12 +196,12 @@ def _changed_gradients(case: Case) -> Iterator[tuple[str, Gradients]]:
 def _of_optax(case: Case, state: Tensors, given: Problem) -> Iterator[tuple[str, bool]]:
     """Optimizers of Optax with PyTorch's learning rate and betas, or with what rate they need."""
     made = case.pair.optimizer.torch(trained(case, state))
-    own = type(made).__name__
+    own, given_lr = type(made).__name__, float(made.defaults.get("lr", LR))
     limits = _limits(case, state, given)
     for name, make in _candidates(dict(made.defaults)):
         if name == own.lower():  # it says nothing that the two have one name
             continue
-        lr = float(made.defaults["lr"])
+        lr = given_lr
         for _ in range(2):
             try:
                 factor = _first_factor(case, state, given, make(lr))
@@ -212,7 +217,7 @@ def _of_optax(case: Case, state: Tensors, given: Problem) -> Iterator[tuple[str,
             alias = name.partition("(")[0]
             text = KNOWN.get((own, alias), f"JAX's optimizer does what optax.{name} does")
             text += f", PyTorch's is {own}" if (own, alias) not in KNOWN else ""
-            text += f", and its learning rate is {lr:.6g}" if lr != made.defaults["lr"] else ""
+            text += f", and its learning rate is {lr:.6g}" if lr != given_lr else ""
             yield text, agrees
             break
 

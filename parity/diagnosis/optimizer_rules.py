@@ -101,6 +101,17 @@ def rules(spec: OptimizerSpec, steps: int) -> Rules:
     return dataclasses.replace(made, decoupled=spec.name == "adamw")
 
 
+def learning_rate(group: Mapping[str, Any]) -> float:
+    """A parameter group's; of a float32 tensor the short number that it was made of."""
+    lr = group["lr"]
+    return float(f"{float(lr):.7g}") if is_rounded(group) else float(lr)
+
+
+def is_rounded(group: Mapping[str, Any]) -> bool:
+    """Whether its learning rate is a float32 tensor."""
+    return isinstance(group["lr"], torch.Tensor) and group["lr"].dtype == torch.float32
+
+
 def group_rules(
     optimizer: torch.optim.Optimizer, group: Mapping[str, Any], steps: int
 ) -> Rules | None:
@@ -109,7 +120,7 @@ def group_rules(
     if name is None or group.get("lr_decay"):
         return None
     momentum = group["betas"][0] if "betas" in group else group.get("momentum", 0.0)
-    lrs = np.full(steps + 1, float(group["lr"]))
+    lrs = np.full(steps + 1, learning_rate(group))
     made = _of_group(name, group, lrs, np.full(steps + 1, float(momentum)), None)
     return dataclasses.replace(
         made,

@@ -64,6 +64,11 @@ def find(known: Known, failed: Result) -> Diagnosis:
     )
 
 
+def is_noisy(known: Known, failed: Result) -> bool:
+    """Whether a tensor of the rung is noisier on one side than on the other, as in `find`."""
+    return bool(_noisy(figures_of(known, failed.rung, failed.dtype)[0], EPS[failed.dtype]))
+
+
 def _noisy(figures: dict[str, tuple[float, float]], least: float) -> list[str]:
     return [
         name

@@ -1,5 +1,6 @@
 """Training loops with one thing wrong each, which are tried where all parts of a training agree."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,14 +8,11 @@ import numpy as np
 import optax
 import torch
 
+from jax_impl.errors import listed
 from parity.ladder.rungs import runs
 from parity.pairs.case import Case, precision
-from parity.pairs.pair import Batch, Tensors, to_numpy
+from parity.pairs.pair import Batch, Optimizer, Tensors, to_numpy
 from parity.pairs.trees import leaves, map_arrays, rows, take
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _taken(batch: Batch, index: Any) -> Batch:
@@ -119,10 +117,10 @@ def loops(
         run(*restored(lambda name: name.endswith("bias") and name in parameters)),
     )
     if still:
-        yield f"{_listed(still)}: not trained", run(*restored(lambda name: name in still))
+        yield f"{listed(still, 4)}: not trained", run(*restored(lambda name: name in still))
     frozen = [n for n, p in case.torch_model(state).named_parameters() if not p.requires_grad]
     if frozen:
-        yield f"{_listed(frozen)}: trained, and frozen in PyTorch (requires_grad)", run(thaw=True)
+        yield f"{listed(frozen, 4)}: trained, and frozen in PyTorch (requires_grad)", run(thaw=True)
     yield (
         "the last example of each batch is left out",
         run(change=lambda b: _taken(b, slice(None, -1))),
@@ -160,40 +158,39 @@ def loops(
 
 def with_optimizer_of_jax(case: Case, state: Tensors) -> runs.Run:
     """PyTorch's training with JAX's optimizer."""
-    module, optimizer, leaf_map = (
-        case.torch_model(state),
-        case.pair.optimizer.jax,
-        case.pair.leaf_map,
+    own = case.pair.optimizer
+    changed = Optimizer(lambda params: _Optax(case, state, list(params)), own.jax)
+    return runs.torch_run(
+        dataclasses.replace(case, pair=dataclasses.replace(case.pair, optimizer=changed)), state
     )
-    trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    held: Any
-    with precision(case.dtype):
-        params, _ = leaf_map.split(case.variables(state))
-        held = params, optimizer.init(params)
 
-    def step(batch: Batch) -> float:
-        nonlocal held
-        module.train(case.pair.trains)
-        module.zero_grad()
-        x, y = case.torch_batch(batch)
-        value = case.torch_loss(case.torch_call(module, x), y)
-        value.backward()
-        found = {n: p.grad if p.grad is not None else 0 * p for n, p in trained.items()}
-        with precision(case.dtype), torch.no_grad():
-            gradients = leaf_map.gradients_to_jax(
-                {n: to_numpy(g.detach()) for n, g in found.items()}, case.dtype
-            )
-            updates, rest = optimizer.update(gradients, held[1], held[0])
-            held = optax.apply_updates(held[0], updates), rest
-            for name, array in leaf_map.to_torch(held[0], True).items():
-                if name in trained:
-                    trained[name].copy_(torch.from_numpy(np.array(array)))
-        return value.item()
 
-    def look() -> Tensors:
-        return {name: to_numpy(value) for name, value in module.state_dict().items()}
+class _Optax(torch.optim.Optimizer):
+    """The pair's Optax transformation of parameters in the order of `Pair.parameters`."""
 
-    return runs.Run(step, look, lambda batch: {})
+    def __init__(self, case: Case, state: Tensors, params: list[torch.Tensor]):
+        super().__init__(params, {})
+        self.case, self.leaf_map = case, case.pair.leaf_map
+        self.held: Any
+        with precision(case.dtype):
+            self.held, _ = self.leaf_map.split(case.variables(state))
+            self.kept = case.pair.optimizer.jax.init(self.held)
+
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One update by the parameters' gradients; there is no closure."""
+        del closure
+        params = self.param_groups[0]["params"]
+        named = dict(zip(self.case.pair.parameters, params, strict=True))
+        found = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named.items()}
+        with precision(self.case.dtype), torch.no_grad():
+            arrays = {name: to_numpy(gradient) for name, gradient in found.items()}
+            gradients = self.leaf_map.gradients_to_jax(arrays, self.case.dtype)
+            transformation = self.case.pair.optimizer.jax
+            updates, self.kept = transformation.update(gradients, self.kept, self.held)
+            self.held = optax.apply_updates(self.held, updates)
+            for name, array in self.leaf_map.to_torch(self.held, True).items():
+                if name in named:
+                    named[name].copy_(torch.from_numpy(np.array(array)))
 
 
 def _of_small_batches(largest: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,6 +1,7 @@
 """Whether a framework computes in float32 inside of a float64 run, as many norms do by design."""
 
 import contextlib
+from typing import NamedTuple
 
 import jax
 import torch
@@ -31,8 +32,24 @@ def noise_of(case: Case, state: Tensors, batch: Batch) -> float:
     return noise_multiple(arithmetic.longest_sum(gradient_equations(case, state, batch)))
 
 
-def of_the_model(case: Case, state: Tensors, batch: Batch) -> str | None:
-    """The sentence that says which module computes in float32 and on which side; None if none."""
+class Inside(NamedTuple):
+    """A module that computes in a narrower `dtype`, and in which framework."""
+
+    module: str
+    dtype: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.module} {self.what}"
+
+    @property
+    def what(self) -> str:
+        """The sentence of the module."""
+        return f"computes in {self.dtype} inside, in {self.where}"
+
+
+def of_the_model(case: Case, state: Tensors, batch: Batch) -> Inside | None:
+    """The first module that departs where a framework computes in float32; None if none does."""
     sides = []
     dtype = arithmetic.narrow_in_jax(gradient_equations(case, state, batch))
     if dtype is not None:
@@ -55,7 +72,7 @@ def of_the_model(case: Case, state: Tensors, batch: Batch) -> str | None:
     departing = (n for n in theirs if not relative_error(ours[n], theirs[n]) <= FLOAT64_TOLERANCE)
     name = next(departing, forward.OUTPUTS).partition(" in ")[0]
     name = "the model" if name.startswith(forward.OUTPUTS) else name
-    return f"{name} computes in {dtype or 'float32'} inside, in {' and in '.join(sides)}"
+    return Inside(name, dtype or "float32", " and in ".join(sides))
 
 
 def of_the_optimizer(case: Case, state: Tensors) -> str | None:

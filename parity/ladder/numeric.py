@@ -377,7 +377,7 @@ def _float32_by_design(
         measured=worst[1],
         tolerance=worst[2],
         detail=f"to float32's rounding: {exact.detail}",
-        remarks=(*exact.remarks, evidence),
+        remarks=(*exact.remarks, str(evidence)),
     )
 
 

@@ -91,7 +91,8 @@ def read_pickled(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         problem = f"the code {code[1]}, which is not run" if code else "no readable weights"
-        raise InputError(f"{path} holds {problem}: save model.state_dict() alone") from error
+        advice = "save model.state_dict() alone, by torch.save's default protocol"
+        raise InputError(f"{path} holds {problem}: {advice}") from error
     # Damaged files meet PyTorch with errors of many types.
     except Exception as error:
         raise InputError(f"cannot read {path}: {one_line(error)[:200]}") from error
@@ -118,6 +119,8 @@ def _odd(tensor: Any) -> str | None:
     """What a tensor is that has no plain numbers in memory."""
     if tensor.is_meta:
         return "on the meta device, without numbers"
+    if tensor.is_nested:
+        return "nested"
     if tensor.is_quantized:
         return "quantized"
     if str(tensor.layout) != "torch.strided":

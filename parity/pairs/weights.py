@@ -214,7 +214,7 @@ def _array(value: Any) -> np.ndarray:
     """A tensor's or an array's values without a copy where they are in memory already."""
     if not hasattr(value, "detach"):
         return np.asarray(value)
-    value = value.detach().cpu()
+    value = value.detach().cpu().resolve_neg()
     if str(value.dtype) == "torch.bfloat16":
         import torch
 

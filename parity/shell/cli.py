@@ -4,6 +4,7 @@ Exit status: 0 success, 1 a check failed, 2 bad input, 3 an unexpected error of 
 130 interrupted. Each but the first two gets one line on stderr.
 """
 
+import atexit
 import contextlib
 import errno
 import io
@@ -27,6 +28,8 @@ import torch_ref.errors
 BAD_INPUT = 2
 UNEXPECTED = 3
 INTERRUPTED = 130
+MOST = 20_000
+"""Letters of a line for the user; what a file says makes no more of it."""
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED", "not enough memory", "out of memory", "allocate memory"
 """What JAX and PyTorch say then."""
 
@@ -57,7 +60,7 @@ def parse(
             return tyro.cli(options_type, args=args, prog=prog)
     except SystemExit as stop:
         if stop.code:
-            print(f"error: {_one_line(errors.getvalue())}", file=sys.stderr)
+            _tell(f"error: {_one_line(errors.getvalue())}")
         elif shown := examples.get(next((a for a in args if a in examples), "")):
             print("examples:", *shown, sep="\n  ")
         raise
@@ -71,18 +74,18 @@ def run(
     examples: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> NoReturn:
     """Parses the command line, calls `function(options)` and exits with the status it returns."""
-    options = parse(options_type, args, prog, examples)
     sys.unraisablehook = _keep_interrupts
     try:
+        options = parse(options_type, args, prog, examples)
         status = function(options) or 0
         sys.stdout.flush()
     except (jax_impl.errors.InputError, torch_ref.errors.InputError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        _silence()
+        _tell(f"error: {error}")
+        atexit.register(_silence)
         status = BAD_INPUT
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one finds nothing left to end
-        print(f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr)
+        _tell(f"interrupted{f': {interrupt}' if interrupt.args else ''}")
         status = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): there is nobody left to tell.
@@ -90,9 +93,17 @@ def run(
         status = 0
     except Exception as error:
         text, status = _unforeseen(error)
-        print(f"error: {text}", file=sys.stderr)
-        _silence()
+        _tell(f"error: {text}")
+        atexit.register(_silence)
     sys.exit(status)
+
+
+def _tell(text: str) -> None:
+    """One line on stderr, where it is open and not full; what does not print is escaped."""
+    if sys.stderr is None:  # it was closed, and print would take stdout in its place
+        return
+    with contextlib.suppress(OSError):
+        print(jax_impl.errors.shown(text, MOST), file=sys.stderr, flush=True)
 
 
 def _unforeseen(error: Exception) -> tuple[str, int]:
@@ -136,7 +147,7 @@ def held_interrupts() -> Iterator[None]:
 
 
 def _silence() -> None:
-    """After the error's line nothing is printed by threads and destructors of libraries."""
+    """While the process ends, nothing is printed by threads and destructors of libraries."""
     warnings.simplefilter("ignore")
     logging.disable()
     sys.unraisablehook = threading.excepthook = lambda _: None

@@ -63,6 +63,48 @@ def test_an_archive_of_any_length_is_refused(tmp_path, monkeypatch):
     assert "unpacks to more than 1,048,576 bytes" in refused(path)
 
 
+def pax(**attributes: str) -> bytes:
+    """A tar whose first member has these attributes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("data_batch_1")
+        member.pax_headers = attributes
+        tar.addfile(member)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pax(**{"GNU.sparse.size": "x"}),
+        pax(**{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}),
+        header(b"foo", b"L", octal(4)).join([b""] * 3001),
+        (header(b"foo", b"L", octal(4)) + b"name".ljust(512, b"\0")) * 3000,
+    ],
+    ids=["sparse size", "sparse map", "headers of headers", "names of names"],
+)
+def test_attributes_that_are_none_are_damage(content, tmp_path):
+    (tmp_path / "a.tar").write_bytes(content + bytes(1024))
+    assert "damaged" in refused(tmp_path / "a.tar") or "lacks" in refused(tmp_path / "a.tar")
+
+
+def test_python_2s_protocol_0_is_read(tmp_path):
+    """As Python 2 wrote it: the bytes of an array escaped, up to four letters each."""
+    pixels = np.random.default_rng(0).integers(128, 256, (2, 3072)).astype(np.uint8)
+    escaped = "".join(f"\\x{byte:02x}" for byte in pixels.tobytes())
+    folder = unpacked(tmp_path)
+    for name in archive.PYTHON_FILES:
+        (folder / name).write_text(
+            "(dp0\nS'data'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n"
+            "(I0\ntp4\nS'b'\np5\ntp6\nRp7\n(I1\n(I2\nI3072\ntp8\ncnumpy\ndtype\np9\n"
+            "(S'u1'\np10\nI0\nI1\ntp11\nRp12\n(I3\nS'|'\np13\nNNNI-1\nI-1\nI0\ntp14\nbI00\n"
+            f"S'{escaped}'\np15\ntp16\nbsS'labels'\np17\n(lp18\nI1\naI2\nas.",
+            "ascii",
+        )
+    images = archive.read(folder, records=2).dataset.test.images
+    np.testing.assert_array_equal(images.transpose(0, 3, 1, 2).reshape(2, -1), pixels)
+
+
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_what_is_no_regular_file_is_refused(kind, tmp_path):
     path = tmp_path / "pipe" if kind == "pipe" else Path("/dev/zero")

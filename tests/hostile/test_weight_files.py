@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -66,6 +67,42 @@ def test_a_checkpoint_with_something_else_in_it_is_not_replaced(saved, tmp_path)
     converted(saved, tmp_path / "ck")  # of Orbax's alone
     (tmp_path / "ck" / "notes.txt").write_text("thesis")
     assert "notes.txt" in refused(saved, tmp_path / "ck")
+
+
+@pytest.mark.parametrize("place", ["d/thesis.txt", "d/mine.pth", "ocdbt.process_0/notes", "d/x/y"])
+def test_a_checkpoint_with_something_else_deep_in_it_is_not_replaced(place, saved, tmp_path):
+    converted(saved, tmp_path / "ck")
+    path = tmp_path / "ck" / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("thesis")
+    assert place.split("/")[1] in refused(saved, tmp_path / "ck")
+
+
+def test_a_folder_that_only_looks_like_a_checkpoint_is_not_replaced(saved, tmp_path):
+    (tmp_path / "ck" / "d").mkdir(parents=True)
+    (tmp_path / "ck" / "_METADATA").write_text("of my own")
+    assert "no whole checkpoint" in refused(saved, tmp_path / "ck")
+    (tmp_path / "ck" / "_METADATA").unlink()
+    (tmp_path / "ck" / "manifest.ocdbt").symlink_to(saved)
+    assert "holds manifest.ocdbt" in refused(saved, tmp_path / "ck")
+
+
+def test_nothing_is_written_into_the_input(saved, tmp_path):
+    converted(saved, tmp_path / "ck")
+    assert "inside of the input" in refused(tmp_path / "ck", tmp_path / "ck" / "d" / "a.pth")
+
+
+def test_pipes_are_neither_read_nor_replaced(saved, tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    assert "neither a file nor a folder" in refused(tmp_path / "pipe.pth", tmp_path / "out.pth")
+    assert "neither a file nor a folder" in refused(saved, tmp_path / "pipe.pth")
+
+
+def test_a_name_that_is_not_utf8_is_refused_where_orbax_cannot_take_it(saved, tmp_path, capfd):
+    name = os.fsdecode(b"caf\xe9")
+    assert "UTF-8" in refused(saved, tmp_path / name)
+    converted(saved, tmp_path / f"{name}.pth")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("after", [1, 2])
@@ -159,7 +196,26 @@ def test_checksums_are_of_every_tensor_and_need_not_be_there(saved, tmp_path):
         assert "checksums" in refused(tmp_path / "odd.safetensors", tmp_path / "out.pth")
 
 
+def test_what_a_file_says_of_its_model_is_told_escaped(tmp_path):
+    for said in ("res\nnet\x1b[31m" + 3000 * "x", ""):
+        safetensors.torch.save_file(state_of(), tmp_path / "a.safetensors", {"model": said})
+        message = refused(tmp_path / "a.safetensors", tmp_path / "out.pth")
+        assert "\x1b" not in message and "pass --model" not in message
+
+
+def test_a_negative_view_is_read(tmp_path):
+    state = state_of()
+    negative = torch.complex(state[WEIGHT], state[WEIGHT]).conj().imag
+    assert negative.is_neg()
+    torch.save(state | {WEIGHT: negative}, tmp_path / "a.pth")
+    converted(tmp_path / "a.pth", tmp_path / "b.safetensors")
+    found = safetensors.torch.load_file(tmp_path / "b.safetensors")
+    assert torch.equal(found[WEIGHT], -state[WEIGHT])
+
+
 ODD = {
+    "nested": lambda v: torch.nested.nested_tensor([v[0], v[1]]),
+    "jagged": lambda v: torch.nested.nested_tensor([v[0], v[1]], layout=torch.jagged),
     "int": lambda v: v.to(torch.int32),
     "bool": lambda v: v > 0,
     "complex": lambda v: v.to(torch.complex64),
@@ -170,17 +226,16 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("kind", ODD)
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    "kind, suffix",
+    [*((kind, ".pth") for kind in ODD), *((k, ".safetensors") for k in ("int", "bool", "float8"))],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_tensors_that_are_no_weights_are_named(kind, suffix, tmp_path):
     state = state_of() | {WEIGHT: ODD[kind](state_of()[WEIGHT])}
     path = tmp_path / f"odd{suffix}"
-    if suffix == ".pth":
-        torch.save(state, path)
-    elif kind in ("int", "bool", "float8"):
-        safetensors.torch.save_file(state, path)
-    else:
-        pytest.skip("safetensors writes none")
+    save = torch.save if suffix == ".pth" else safetensors.torch.save_file
+    save(state, path)
     assert WEIGHT in refused(path, tmp_path / "out.pth")
 
 

@@ -1,5 +1,6 @@
 """Outputs in eval and in train mode, and the output of every module that both sides name."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from parity.ladder.alignment import Way, aligned, layout
+from parity.ladder.alignment import Layout, Way, layout
 from parity.pairs.case import Case, Side
 from parity.pairs.pair import Batch, Tensors, to_numpy
 from parity.pairs.taps import numbered
@@ -99,15 +100,16 @@ def matched(
     """
     first: Tensors = {}
     skipped: dict[str, None] = {}
-    for name, reference in theirs.items():
-        if name not in ours:
-            continue
-        inner = not name.startswith(OUTPUTS)
-        value = aligned(ours[name], reference, _channels_last(case, name), inner)
-        if value is None and inner and _calls(name, ours) != _calls(name, theirs):
-            skipped[_bare(name).partition("#")[0]] = None
-            continue
-        first[name] = case.to_torch_layout(ours[name]) if value is None else value
+    ways = layouts(case, ours, theirs)
+    for name in theirs:
+        if name in ways:
+            first[name] = ways[name](ours[name])
+        elif name in ours:
+            inner = not name.startswith(OUTPUTS)
+            if inner and _calls(name, ours) != _calls(name, theirs):
+                skipped[_bare(name).partition("#")[0]] = None
+            else:
+                first[name] = case.to_torch_layout(ours[name])
     if skipped:
         remarks.append(f"called another number of times, and not compared: {', '.join(skipped)}")
     lists = {"PyTorch": (theirs, ours), "JAX": (ours, theirs)}
@@ -135,15 +137,25 @@ def _channels_last(case: Case, name: str) -> bool:
 
 
 def layouts(case: Case, ours: Mapping[str, np.ndarray], theirs: Tensors) -> dict[str, Way]:
-    """By name, the way from JAX's layout to PyTorch's of what both have and where there is one."""
-    found = {
-        name: layout(
-            ours[name], theirs[name], _channels_last(case, name), not name.startswith(OUTPUTS)
-        )
-        for name in theirs
-        if name in ours
-    }
-    return {name: way for name, way in found.items() if way is not None}
+    """By name, the way from JAX's layout to PyTorch's of what both have and where there is one.
+
+    Where neither shapes nor values tell, it is that of most tensors that agree.
+    """
+
+    def of(name: str, expected: str | None = None) -> Layout | None:
+        inner = not name.startswith(OUTPUTS)
+        return layout(ours[name], theirs[name], _channels_last(case, name), inner, expected)
+
+    found = {name: made for name in theirs if name in ours and (made := of(name)) is not None}
+    usual: dict[int, Counter[str]] = {}
+    for name, made in found.items():
+        if made.agrees:
+            usual.setdefault(ours[name].ndim, Counter())[made.name] += 1
+    for name, made in found.items():
+        counted = usual.get(ours[name].ndim)
+        if not made.agrees and counted:
+            found[name] = of(name, counted.most_common(1)[0][0]) or made
+    return {name: made.way for name, made in found.items()}
 
 
 def _bare(name: str) -> str:

@@ -142,7 +142,7 @@ def _float32_inside(case: Case, state: Tensors, batch: Batch, stepper: Any) -> t
             traced = arithmetic.equations(step, held, batch.inputs, batch.labels)
             inside = arithmetic.narrow_in_jax(traced)
         found.append(inside and f"the training step computes in {inside} inside, in JAX")
-    return tuple(text for text in found if text)
+    return tuple(str(each) for each in found if each)
 
 
 class Trained(NamedTuple):

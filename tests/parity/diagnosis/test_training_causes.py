@@ -174,7 +174,9 @@ def averaged(optimizer):
         mean = {n: 0.9 * w + 0.1 * after[n] for n, w in state[1].items()}
         return (after, mean), value
 
-    trained = lambda v: {n: w for n, w in v.items() if "norm.r" not in n and "num" not in n}  # noqa: E731
+    def trained(v):
+        return {n: w for n, w in v.items() if "norm.r" not in n and "num" not in n}
+
     return lambda v: (start(v), trained(v)), also, lambda state: state[0] | state[1]
 
 
@@ -227,6 +229,47 @@ def test_a_training_follows_from_its_optimizer(jax_side, cause):
     # What is wrong beside the optimizer does not follow from it.
     both = dataclasses.replace(pair, jax_step=step_of(("fc2.bias",)))
     assert "follows" not in told(both, ("optimizer", "trajectory"))["trajectory"]
+
+
+class Plain(torch.optim.Optimizer):
+    """One of the user's own, without a learning rate among its options."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self, closure=None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        for parameter in self.param_groups[0]["params"]:
+            parameter.sub_(0.1 * parameter.grad)
+
+
+@pytest.mark.parametrize(
+    "theirs, ours, cause",
+    [
+        (Plain, optax.sgd(0.2), "its learning rate is 0.2"),
+        (lambda p: torch.optim.Adam(p, torch.tensor(1e-3), foreach=False), optax.adam(2e-3),
+         "Cause: the learning rate is 2 times PyTorch's."),
+        (lambda p: torch.optim.Adam(p, torch.tensor(1e-3), foreach=False), optax.adam(1e-3),
+         "Cause: the learning rate is a tensor in PyTorch, rounded to float32."),
+    ],
+)  # fmt: skip
+def test_optimizers_whose_learning_rate_is_no_number_are_explained(theirs, ours, cause):
+    pair = dataclasses.replace(net(), optimizer=parity.Optimizer(theirs, ours))
+    assert cause in told(pair, ("optimizer",))["optimizer"]
+    assert not told(dataclasses.replace(pair, optimizer=parity.Optimizer(Plain, optax.sgd(0.1))),
+                    ("optimizer", "trajectory"))  # fmt: skip
+
+
+def test_an_optimizer_that_is_accepted_is_so_in_training_too():
+    faulty = dataclasses.replace(net(), optimizer=optimizer(adamax(corrected=False)))
+    pair = dataclasses.replace(faulty, accept=("bias correction",))
+    found = list(climb_all(pair, ("optimizer", "trajectory"), steps=3))
+    assert all(r.passed for r in found), found
+    assert all(any("bias correction" in text for text in r.remarks) for r in found), found
+    # In float32 1 - 0.999^t has lost digits, which no accepted cause of float64 explains.
+    noisy = dataclasses.replace(net(), optimizer=optimizer(adamax(0.999, 0.9)), accept=("betas",))
+    found = {r.dtype: r.passed for r in climb_all(noisy, ("optimizer",))}
+    assert found == {"float64": True, "float32": False}
 
 
 def test_an_optimizer_as_it_should_be_passes():

@@ -1,9 +1,12 @@
 """How tensors of the two frameworks are laid upon each other."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from parity.ladder.alignment import aligned
+from parity.ladder.rungs import forward
 
 RNG = np.random.default_rng(0)
 
@@ -30,3 +33,14 @@ def test_values_tell_where_shapes_do_not():
 
 def test_outputs_are_not_reshaped():
     assert aligned(np.ones((2, 6)), np.ones((2, 3, 2)), channels_last=False, inner=False) is None
+
+
+def test_where_neither_shapes_nor_values_tell_the_layout_is_that_of_what_agrees():
+    pair = SimpleNamespace(channels_last=False, channels_last_in_torch=())
+    reference = {name: RNG.normal(size=(4, 4, 4, 4, 4)) for name in ("conv1", "conv2", "conv3")}
+    ours = {name: np.moveaxis(value, 1, -1) for name, value in reference.items()}
+    wrong = ours["conv3"] = RNG.normal(size=(4, 4, 4, 4, 4))
+    ways = forward.layouts(SimpleNamespace(pair=pair), ours, reference)  # pyright: ignore
+    np.testing.assert_array_equal(ways["conv3"](wrong), np.moveaxis(wrong, -1, 1))
+    alone = forward.layouts(SimpleNamespace(pair=pair), {"conv3": wrong}, reference)  # pyright: ignore
+    np.testing.assert_array_equal(alone["conv3"](wrong), wrong)

@@ -1,0 +1,48 @@
+"""Standard streams that are closed or full."""
+
+import subprocess
+import sys
+
+import pytest
+
+PARITY = f"{sys.executable} -m parity"
+
+
+def told(command: str) -> tuple[int, str, str]:
+    """(exit status, stdout, stderr) of a shell's command."""
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command, status, lines",
+    [
+        ("list >&-", 0, 0),
+        ("list >/dev/full", 2, 1),
+        ("--help >/dev/full", 2, 1),
+        ("convert --nope", 2, 1),
+        ("convert --nope 2>&-", 2, 0),
+        ("convert --nope 2>/dev/full", 2, 0),
+        ("convert a b --model resnet20 2>/dev/full", 2, 0),
+        ("convert a b --model resnet20 >&- 2>&-", 2, 0),
+    ],
+)
+def test_the_status_is_right_and_one_line_is_told(command, status, lines):
+    code, out, error = told(f"{PARITY} {command}")
+    assert (code, error.count("\n")) == (status, lines), error
+    assert "error:" not in out and "Traceback" not in error
+
+
+def test_an_unexpected_error_is_one_line_and_a_file(tmp_path):
+    code = (
+        "import sys; from parity.shell import cli; from parity.shell.options import ListOptions\n"
+        "def work(options): raise KeyError('a\\nb\\x1b')\n"
+        "sys.argv[1:] = []; cli.run(work, ListOptions)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"TMPDIR": str(tmp_path)}
+    )
+    (file,) = tmp_path.iterdir()
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
+    assert "KeyError" in done.stderr and str(file) in done.stderr
+    assert "in work" in file.read_text()
