@@ -2,7 +2,7 @@
 
     python benchmarks/mutants.py
 
-Runs every mutant of tests/mutants and writes the tally to mutants.json and mutants.md.
+Runs every mutant of tests/mutants, and writes mutants.json and mutants.md as it goes on.
 """
 
 import dataclasses
@@ -41,18 +41,18 @@ def main(options: Options) -> int:
     if options.workers < 1:
         raise InputError(f"--workers is {options.workers}: give 1 or more")
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    environment = describe("cpu") | {"command": "python benchmarks/mutants.py"}
+    rows, text = [], ""
     spawned = multiprocessing.get_context("spawn")
     # The command alone answers Ctrl-C, and leaving the block ends the workers.
     with spawned.Pool(options.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         for row in pool.imap(tried, range(len(MUTANTS))):
             rows.append(row)
             print(f"{row['group']}: {row['name']}: {row['found_rung']}: {row['text']}", flush=True)
-    environment = describe("cpu") | {"command": "python benchmarks/mutants.py"}
-    content = {"environment": environment, "mutants": rows}
-    write_whole(options.out / "mutants.json", (to_json(content, indent=2) + "\n").encode())
-    text = to_markdown(environment, rows)
-    write_whole(options.out / "mutants.md", text.encode())
+            content = {"environment": environment, "mutants": rows}
+            write_whole(options.out / "mutants.json", (to_json(content, indent=2) + "\n").encode())
+            text = to_markdown(environment, rows)
+            write_whole(options.out / "mutants.md", text.encode())
     print(text)
     return int(not all(row["caught"] for row in rows))
 
