@@ -145,17 +145,19 @@ class Rounded(NamedTuple):
     their_noise: float
     least: float = FLOAT32_EPS
 
-    @property
-    def multiple(self) -> float:
-        """The difference in units of the quieter framework's noise.
+    def multiple(self, allowed: float = NOISE_MULTIPLE) -> float:
+        """The difference in units of the quieter framework's noise, of which `allowed` may be.
 
-        Infinite where it is also too large for the noisier one's. Where PyTorch, the reference, is
-        the noisier one, it is in units of its noise: that is no fault of the port's.
+        Where PyTorch, the reference, is the noisier one, it is in units of its noise: that is no
+        fault of the port's. More than `allowed` also where it is too large for the noisier one's,
+        and infinite where a value is not finite.
         """
-        noises = [max(noise, self.least) for noise in (self.our_noise, self.their_noise)]
-        if not self.difference <= DIFFERENCE_MULTIPLE * max(noises):
+        if not math.isfinite(self.difference):
             return float("inf")
-        return self.difference / (noises[1] if noises[1] >= noises[0] else min(noises))
+        noises = [max(noise, self.least) for noise in (self.our_noise, self.their_noise)]
+        found = self.difference / (noises[1] if noises[1] >= noises[0] else min(noises))
+        excess = self.difference / (DIFFERENCE_MULTIPLE * max(noises))
+        return found if excess <= 1 or found > allowed else allowed * excess
 
 
 def measure_rounded(
@@ -189,19 +191,23 @@ def compare_rounded(
     decides on which side it falls, the gradient jumps: that happens on one batch in four here. A
     fault of arithmetic shows on all of them.
     """
-    least = {name: min((b[name] for b in batches), key=lambda f: f.multiple) for name in batches[0]}
+
+    def by_noise(figures: Rounded) -> float:
+        return figures.multiple(multiple)
+
+    least = {name: min((b[name] for b in batches), key=by_noise) for name in batches[0]}
     unit = f"x the quieter framework's {dtype} noise"
     if not least:
         return nothing(unit, NOTHING)
-    worst = max(least, key=lambda name: least[name].multiple)
-    found = least[worst]
+    worst = max(least, key=lambda name: by_noise(least[name]))
+    found, measured = least[worst], by_noise(least[worst])
     detail = (
         f"largest of {len(least)} tensors: {worst}: difference {found.difference:.1e}, noise "
         f"{found.our_noise:.1e} in JAX and {found.their_noise:.1e} in PyTorch, relative"
     )
     if len(batches) > 1:
         detail += f"; least of {len(batches)} batches"
-    return Comparison(found.multiple <= multiple, found.multiple, multiple, unit, detail)
+    return Comparison(measured <= multiple, measured, multiple, unit, detail)
 
 
 def relative_error(value: np.ndarray, reference: np.ndarray, scale: float | None = None) -> float:

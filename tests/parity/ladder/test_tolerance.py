@@ -64,11 +64,22 @@ def test_what_the_relative_error_is_relative_to():
 
 def test_float32_is_judged_by_the_quieter_framework():
     noisy = Rounded(difference=1e-3, our_noise=1e-3, their_noise=1e-6)
-    assert noisy.multiple == pytest.approx(1000)
+    assert noisy.multiple() == pytest.approx(1000)
     assert not compare_rounded([{"a": noisy}], "float32").passed
     assert compare_rounded([{"a": Rounded(1e-5, 1e-5, 1e-6)}], "float32").passed
     lucky = Rounded(difference=NOISE_MULTIPLE * FLOAT32_EPS, our_noise=0.0, their_noise=1e-6)
     assert compare_rounded([{"a": lucky}], "float32").passed
+
+
+def test_a_failed_float32_check_says_how_much_too_large_it_is():
+    wrong = compare_rounded([{"a": Rounded(6.5e-4, 1e-6, 1e-6)}], "float32")
+    assert not wrong.passed and wrong.measured == pytest.approx(650)
+    # Within the quieter framework's allowance, over the noisier one's: above the bar all the same.
+    edge = compare_rounded([{"a": Rounded(5e-6, 1e-6, 1e-6)}], "float32")
+    assert not edge.passed and edge.measured == pytest.approx(20)
+    for noise in (1e-6, float("inf")):
+        lost = compare_rounded([{"a": Rounded(float("inf"), 1e-6, noise)}], "float32")
+        assert not lost.passed and lost.measured == float("inf")
 
 
 def test_one_batch_without_a_decided_tie_is_enough_for_each_tensor():
