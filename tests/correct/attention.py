@@ -40,15 +40,15 @@ class Causal(Separate):
     causal = True
 
 
-def attention_pair(name, twin, attend, seed, **fields):
-    """A pair of `twin` and `attend(q, k, v)` of arrays [n, t, heads, each]."""
+def attention_pair(name, twin, attend, seed, act=lambda y: y, **fields):
+    """A pair of `twin` and `attend(q, k, v)` of arrays [n, t, heads, each]; `act` of its output."""
 
     def apply(p, x):
         q, k, v = (
             parity.tap(m, linear(p, m, x)).reshape(*x.shape[:2], HEADS, EACH)
             for m in ("query", "key", "value")
         )
-        y = linear(p, "out", attend(q, k, v).reshape(x.shape))
+        y = act(linear(p, "out", attend(q, k, v).reshape(x.shape)))
         return linear(p, "fc", (x + y).mean(1))
 
     return parity.Pair(

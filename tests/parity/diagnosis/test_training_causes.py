@@ -8,6 +8,8 @@ import numpy as np
 import optax
 import pytest
 import torch
+from correct import attention
+from correct.common import adam
 from torch import nn
 
 import parity
@@ -101,9 +103,9 @@ def test_a_loop_that_trains_the_same_parameters_passes():
     assert all(r.passed for r in climb_all(right, ["trajectory"], steps=3))
 
 
-def told(pair, rungs):
+def told(pair, rungs, steps=3):
     """By rung, what is said of its first failure."""
-    failing = [r for r in climb_all(pair, rungs, steps=3) if r.passed is False]
+    failing = [r for r in climb_all(pair, rungs, steps=steps) if r.passed is False]
     return {r.rung: r.diagnosis.text for r in reversed(failing) if r.diagnosis}
 
 
@@ -113,6 +115,25 @@ def test_a_fault_after_training_does_not_follow_from_another():
     both = told(net(tanh=True, late=True), rungs)
     assert "gelu by tanh" in both["forward"] and "follows from" in both["trajectory"]
     assert "output (in eval mode after training)" in both["eval_after_training"]
+
+
+class Attention(attention.Separate):
+    def forward(self, x):
+        q, k, v = (attention.split_heads(layer(x)) for layer in (self.query, self.key, self.value))
+        y = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.fc((x + nn.functional.gelu(self.out(y))).mean(1))
+
+
+def test_a_training_follows_also_where_a_zero_gradient_is_rounded_to_float32():
+    """Adam makes steps of a key's bias of the rounding, which is JAX's float32 attention's."""
+
+    def attend(q, k, v):
+        return jax.nn.dot_product_attention(q, k, v)
+
+    pair = attention.attention_pair("keys", Attention, attend, 0, optimizer=adam(), act=jax.nn.gelu)
+    texts = told(pair, ("forward", "trajectory"), steps=12)
+    assert "gelu by tanh" in texts.pop("forward") and texts
+    assert all("follows from" in text for text in texts.values()), texts
 
 
 def test_what_follows_is_told_beside_what_is_not_explained():
