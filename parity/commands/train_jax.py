@@ -1,13 +1,14 @@
 """`parity train`: trains a Flax model. Imports no PyTorch."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import jax
 
 import jax_impl.data.datasets
 from jax_impl.errors import InputError
-from jax_impl.models.model import from_spec
+from jax_impl.models.model import Model, from_spec
 from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import loader_orders
 from jax_impl.training import optim
@@ -21,7 +22,7 @@ from parity.pairs.weights import to_arrays
 from parity.shell import data_choice
 from parity.shell.console import Console
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import chosen_model, chosen_recipe
+from parity.shell.recipes import IMAGE_SIZE, chosen_model, chosen_recipe, one_image
 from parity.shell.run_directory import RunDirectory, config_of
 
 
@@ -37,32 +38,43 @@ def run(options: TrainOptions) -> None:
     choice = data_choice.resolve(options.data, options.data_dir, console.line)
     console.line(choice.reason)
     dataset = jax_impl.data.datasets.load_dataset(choice.name, options.data_dir)
-    directory = RunDirectory(options.out, str(spec), "jax")
-    directory.config(config_of(options, recipe, choice, "jax", device.device_kind))
-    console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
+    model, size = from_spec(spec), len(dataset.train.labels)
+    check_batches(model, size, recipe.batch_size)
+    with RunDirectory(options.out, str(spec), "jax") as directory:
+        directory.config(config_of(options, recipe, choice, "jax", device.device_kind))
+        console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
 
-    model = from_spec(spec)
-    optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
-    train_epoch = make_train_epoch(model, optimizer, recipe.batch_size, dtype)
-    # As after torch.manual_seed: the weights' draws, then those of the shuffling loader.
-    generator = Generator(options.seed)
-    state = create_state(model.init(generator, options.init), optimizer)
-    size = len(dataset.train.labels)
-    orders = itertools.islice(loader_orders(size, generator), recipe.epochs)
+        optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
+        train_epoch = make_train_epoch(model, optimizer, recipe.batch_size, dtype)
+        # As after torch.manual_seed: the weights' draws, then those of the shuffling loader.
+        generator = Generator(options.seed)
+        state = create_state(model.init(generator, options.init), optimizer)
+        orders = itertools.islice(loader_orders(size, generator), recipe.epochs)
 
-    def on_epoch(epoch: Epoch, state: TrainState) -> None:
-        console.line(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}")
-        directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
+        def on_epoch(epoch: Epoch, state: TrainState) -> None:
+            console.line(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}")
+            directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
 
-    with console.bar("training", recipe.epochs * -(-size // recipe.batch_size)) as advance:
-        state, _ = fit(
-            train_epoch, state, dataset.train, orders, on_epoch=on_epoch, on_steps=advance
-        )
-    accuracy = make_evaluate(model, dtype=dtype)(state.variables, dataset.test)
-    console.line(f"Accuracy: {100 * accuracy:.2f} %")
-    directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
-    arrays = to_arrays(state.variables, model)
-    directory.weights(arrays, spec, "jax")
+        with console.bar("training", recipe.epochs * -(-size // recipe.batch_size)) as advance:
+            state, _ = fit(
+                train_epoch, state, dataset.train, orders, on_epoch=on_epoch, on_steps=advance
+            )
+        accuracy = make_evaluate(model, dtype=dtype)(state.variables, dataset.test)
+        console.line(f"Accuracy: {100 * accuracy:.2f} %")
+        directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
+        arrays = to_arrays(state.variables, model)
+        directory.weights(arrays, spec, "jax")
+
+
+def check_batches(model: Model, images: int, batch_size: int) -> None:
+    """Raises InputError if a batch is one image, and too few for the model's statistics."""
+    if 1 not in (batch_size, images % batch_size):
+        return
+    batch = jax.ShapeDtypeStruct((1, *IMAGE_SIZE, 3), "float32")
+    try:
+        jax.eval_shape(partial(model.apply, train=True), model.shapes, batch)
+    except InputError as error:
+        raise one_image(images, batch_size) from error
 
 
 def choose_device(wanted: str) -> Any:

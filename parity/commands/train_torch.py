@@ -1,6 +1,8 @@
 """`parity train --framework torch`: trains a PyTorch model as the notebook does."""
 
+import copy
 import dataclasses
+import itertools
 
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ import torch_ref.train
 from parity.shell import data_choice
 from parity.shell.console import Console
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import chosen_model, chosen_recipe
+from parity.shell.recipes import IMAGE_SIZE, chosen_model, chosen_recipe, one_image
 from parity.shell.run_directory import RunDirectory, config_of
 from torch_ref.errors import InputError
 from torch_ref.precision import be_deterministic, set_precision
@@ -32,31 +34,42 @@ def run(options: TrainOptions) -> None:
     torch.manual_seed(options.seed)
     model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
     trained = set_precision(model, options.precision, device)
-    directory = RunDirectory(options.out, str(spec), "torch")
-    directory.config(config_of(options, recipe, choice, "torch", device))
-    console.line(f"{spec} on {device}, run directory {directory.path}")
+    check_batches(model, len(training_set), recipe.batch_size, device)
+    with RunDirectory(options.out, str(spec), "torch") as directory:
+        directory.config(config_of(options, recipe, choice, "torch", device))
+        console.line(f"{spec} on {device}, run directory {directory.path}")
 
-    loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
+        loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
 
-    def on_epoch(epoch: torch_ref.train.Epoch) -> None:
-        directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
+        def on_epoch(epoch: torch_ref.train.Epoch) -> None:
+            directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
 
-    with console.bar("training", recipe.epochs * len(loader)) as advance:
-        torch_ref.train.train(
-            trained,
-            [loader] * recipe.epochs,
-            nn.CrossEntropyLoss(),
-            torch_ref.train.create_optimizer(recipe.optimizer, model, recipe.lr),
-            device,
-            print=console.line,
-            on_epoch=on_epoch,
-            on_steps=advance,
-        )
-    loader = torch_ref.data.make_loader(test_set, 100)
-    accuracy = torch_ref.train.test(trained, loader, device, print=console.line)
-    directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
-    arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
-    directory.weights(arrays, spec, "torch")
+        with console.bar("training", recipe.epochs * len(loader)) as advance:
+            torch_ref.train.train(
+                trained,
+                itertools.repeat(loader, recipe.epochs),
+                nn.CrossEntropyLoss(),
+                torch_ref.train.create_optimizer(recipe.optimizer, model, recipe.lr),
+                device,
+                print=console.line,
+                on_epoch=on_epoch,
+                on_steps=advance,
+            )
+        loader = torch_ref.data.make_loader(test_set, 100)
+        accuracy = torch_ref.train.test(trained, loader, device, print=console.line)
+        directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
+        arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+        directory.weights(arrays, spec, "torch")
+
+
+def check_batches(model: nn.Module, images: int, batch_size: int, device: str) -> None:
+    """Raises InputError if a batch is one image, and too few for the model's statistics."""
+    if 1 not in (batch_size, images % batch_size):
+        return
+    try:
+        copy.deepcopy(model).train()(torch.zeros(1, 3, *IMAGE_SIZE, device=device))
+    except ValueError as error:
+        raise one_image(images, batch_size) from error
 
 
 def choose_device(wanted: str) -> str:

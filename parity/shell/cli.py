@@ -1,7 +1,7 @@
 """From options on the command line to an exit status: what every entry point shares.
 
 Exit status: 0 success, 1 a check failed, 2 bad input, 3 an unexpected error of this program's own,
-130 interrupted. Each but the first two gets one line on stderr.
+130 interrupted by Ctrl-C or SIGTERM. Each but the first two gets one line on stderr.
 """
 
 import atexit
@@ -75,6 +75,8 @@ def run(
 ) -> NoReturn:
     """Parses the command line, calls `function(options)` and exits with the status it returns."""
     sys.unraisablehook = _keep_interrupts
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
     try:
         options = parse(options_type, args, prog, examples)
         status = function(options) or 0
@@ -84,7 +86,8 @@ def run(
         atexit.register(_silence)
         status = BAD_INPUT
     except KeyboardInterrupt as interrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one finds nothing left to end
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second one finds nothing left to end
         _tell(f"interrupted{f': {interrupt}' if interrupt.args else ''}")
         status = INTERRUPTED
     except BrokenPipeError:
@@ -96,6 +99,11 @@ def run(
         _tell(f"error: {text}")
         atexit.register(_silence)
     sys.exit(status)
+
+
+def _end(number: int, frame: Any) -> None:
+    """SIGTERM is answered as Ctrl-C is: what was begun is taken back, or told."""
+    raise KeyboardInterrupt("by SIGTERM")
 
 
 def _tell(text: str) -> None:
@@ -129,21 +137,19 @@ def _unforeseen(error: Exception) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def held_interrupts() -> Iterator[None]:
-    """Ctrl-C inside is answered at the end: while an extension is imported it may abort it.
+    """Ctrl-C and SIGTERM inside are answered at the end: during an import they may abort it.
 
-    Where it is ignored, as in a job in the background, it stays so.
+    Where one is ignored, as Ctrl-C is in a job in the background, it stays so.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield
-        return
     held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    try:
+    with contextlib.ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before = signal.signal(number, lambda number, frame: held.append(number))
+                stack.callback(signal.signal, number, before)
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
     if held:
-        raise KeyboardInterrupt
+        signal.raise_signal(held[0])
 
 
 def _silence() -> None:

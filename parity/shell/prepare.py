@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import json
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +21,10 @@ from torch_ref import layout
 MANIFEST = "prepared.json"
 SCHEMA = 1
 PROBE_SECONDS = 3.0
+STAGING, LOCK = ".preparing-", "lock"
+"""What a preparation is made in, and the file in it that is locked until it ends."""
+UNLOCKED_SECONDS = 60
+"""After so long a folder without a lock is nobody's."""
 
 Log = Callable[[str], None]
 
@@ -166,19 +172,46 @@ def _staging(data_dir: Path) -> Iterator[Path]:
     So is each folder that had to be made for it and holds nothing.
     """
     made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
-    staging = None
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".preparing-", dir=data_dir))
-        yield staging
+        for folder in data_dir.glob(f"{STAGING}*"):
+            _remove_abandoned(folder)
+        with _locked_folder(data_dir) as staging:
+            yield staging
     except OSError as error:
         where = error.filename or data_dir
         raise InputError(f"cannot write {where}: {error.strerror or error}") from error
     finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
         for folder in made:
             _remove_empty(folder)
+
+
+@contextlib.contextmanager
+def _locked_folder(data_dir: Path) -> Iterator[Path]:
+    """A new folder in `data_dir` that no other preparation takes for abandoned."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=data_dir))
+        with open(folder / LOCK, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / LOCK).exists():  # one removed it before it was locked
+                continue
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what a preparation was made in, if its process is gone: with it went its lock."""
+    with contextlib.suppress(OSError):
+        try:
+            with open(folder / LOCK) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:  # it has just been made, or its process was ended before that
+            if time.time() - folder.stat().st_mtime > UNLOCKED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _build(folder: Path, dataset: datasets.Dataset, prepared: Prepared, log: Log) -> None:

@@ -3,10 +3,13 @@
 import dataclasses
 import math
 
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, shown
 from jax_impl.models import registry
 from parity.shell.files import check_new
 from parity.shell.options import RunOptions, TrainOptions
+
+MOST = 2**31 - 1
+"""Epochs, and images in a batch."""
 
 IMAGE_SIZE = (32, 32)
 NUM_CLASSES = 10
@@ -55,14 +58,25 @@ def chosen_recipe(options: TrainOptions) -> Recipe:
     given = {name: value for name, value in given.items() if value is not None}
     chosen = dataclasses.replace(recipe(chosen_model(options.model).name), **given)
     for name in ("epochs", "batch_size"):
-        if getattr(chosen, name) < 1:
+        if not 1 <= (value := getattr(chosen, name)) <= MOST:
             option = name.replace("_", "-")
-            raise InputError(f"--{option} is {getattr(chosen, name)}: give 1 or more")
+            raise InputError(f"--{option} is {shown(str(value), 40)}: give 1 to {MOST}")
     if not -(2**63) <= options.seed < 2**64:
         raise InputError(f"--seed is {options.seed}: PyTorch takes -2^63 to 2^64 - 1")
+    if options.framework == "torch" and options.init != "torch":
+        raise InputError(f"--init {options.init}: PyTorch draws its own weights; leave it out")
     if not 0 < chosen.lr < math.inf:
         raise InputError(f"--lr is {chosen.lr}: give a number above 0")
     return chosen
+
+
+def one_image(images: int, batch_size: int) -> InputError:
+    """What is wrong with batches of which one is a single image, for a net with BatchNorm."""
+    last = "each batch" if batch_size == 1 else f"the last of {images} images' batches"
+    return InputError(
+        f"--batch-size {batch_size}: {last} is one image, which batch normalisation cannot be "
+        "trained on: give another"
+    )
 
 
 def check_run(options: RunOptions) -> None:

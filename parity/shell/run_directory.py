@@ -3,6 +3,7 @@
 Imports no framework.
 """
 
+import contextlib
 import dataclasses
 import re
 import time
@@ -18,9 +19,13 @@ from jax_impl.models.registry import Spec
 from jax_impl.training.checksums import checksums
 from parity.shell.files import cannot_write, to_json, weights_metadata, write_whole
 
+CONFIG, METRICS = "config.json", "metrics.jsonl"
+
 
 class RunDirectory:
     """`path`, made now; it must not exist, or be empty.
+
+    In a `with`, one that ends before there are metrics leaves nothing of it behind.
 
     Raises:
         InputError: it exists and holds something, or cannot be written. So do the methods.
@@ -30,6 +35,7 @@ class RunDirectory:
         name = re.sub("[^a-z0-9_]", "-", f"{model}-{framework}") + time.strftime("-%Y%m%d-%H%M%S")
         self.path = path or Path("runs") / name
         self._metrics: list[dict[str, Any]] = []
+        self._made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
@@ -37,15 +43,26 @@ class RunDirectory:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is None or self._metrics:
+            return
+        with contextlib.suppress(OSError):
+            (self.path / CONFIG).unlink(missing_ok=True)
+            if self._made:
+                self.path.rmdir()
+
     def config(self, config: Mapping[str, Any]) -> None:
         """Writes config.json: what was asked for, resolved, and where it ran."""
-        write_whole(self.path / "config.json", (to_json(config, indent=2) + "\n").encode())
+        write_whole(self.path / CONFIG, (to_json(config, indent=2) + "\n").encode())
 
     def metrics(self, **row: Any) -> None:
         """Adds one line to metrics.jsonl."""
         self._metrics.append(row)
         text = "".join(to_json(metric) + "\n" for metric in self._metrics)
-        write_whole(self.path / "metrics.jsonl", text.encode())
+        write_whole(self.path / METRICS, text.encode())
 
     def weights(self, arrays: Mapping[str, np.ndarray], spec: Spec, framework: str) -> None:
         """Writes weights.safetensors: a PyTorch state_dict, whichever framework trained it."""

@@ -13,6 +13,8 @@ import safetensors
 import safetensors.torch
 import torch
 
+import parity.__main__
+import torch_ref.errors
 import torch_ref.models
 from jax_impl.errors import InputError
 from jax_impl.models.model import create_model
@@ -152,6 +154,50 @@ def test_an_occupied_run_directory_is_refused(tmp_path):
         RunDirectory(tmp_path, "simple_cnn", "jax")
     with pytest.raises(InputError, match="cannot write"):
         RunDirectory(tmp_path / "kept" / "below", "simple_cnn", "jax")
+
+
+def test_a_run_that_ends_before_it_has_metrics_leaves_no_directory(tmp_path):
+    for path in (tmp_path / "run", tmp_path / "there"):
+        with pytest.raises(InputError, match="too large"), RunDirectory(path, "m", "jax") as made:
+            made.config({"a": 1})
+            raise InputError("too large")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "there").mkdir()
+    with pytest.raises(KeyboardInterrupt), RunDirectory(tmp_path / "there", "m", "jax") as made:
+        made.config({"a": 1})
+        raise KeyboardInterrupt
+    assert not list((tmp_path / "there").iterdir())
+    with pytest.raises(KeyboardInterrupt), RunDirectory(tmp_path / "run", "m", "jax") as made:
+        made.config({"a": 1})
+        made.metrics(epoch=1)
+        raise KeyboardInterrupt
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "metrics.jsonl"}
+
+
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"epochs": 10**31}, "--epochs is 1000"),
+        ({"epochs": 2**31}, "give 1 to 2147483647"),
+        ({"batch_size": 10**31}, "--batch-size is 1000"),
+        ({"model": "resnet18:width=1", "batch_size": 359}, "last of 1437 images' batches is one"),
+        ({"model": "resnet18:width=1", "batch_size": 1}, "each batch is one image"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_a_run_directory_is_made(
+    framework, given, why, tmp_path
+):
+    options = TrainOptions(framework, data="digits", out=tmp_path / "run", **given)
+    errors = InputError, torch_ref.errors.InputError
+    with pytest.raises(errors, match=why):
+        parity.__main__.main(options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pytorch_draws_no_weights_of_flax():
+    with pytest.raises(InputError, match="--init flax: PyTorch draws its own"):
+        chosen_recipe(TrainOptions("torch", init="flax"))
 
 
 def test_metrics_are_valid_json_even_when_training_diverges(tmp_path):

@@ -1,5 +1,6 @@
 """Preparing CIFAR-10: nothing half done, everything said."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -325,3 +326,42 @@ def test_real_data_is_found(cifar10_dir, cifar10_archive):
     assert prepared and prepared.source == str(cifar10_archive.resolve())
     assert prepared.sha256 == archive.checksums(cifar10_archive)[0]
     assert resolve("auto", cifar10_dir).name == "cifar10"
+
+
+def test_what_a_killed_preparation_left_is_removed_by_the_next_one(
+    small_archive, small_prepare, tmp_path
+):
+    dead, alive, new, old = (tmp_path / f".preparing-{n}" for n in ("dead", "alive", "new", "old"))
+    for folder in (dead, alive, new, old):
+        folder.mkdir()
+        (folder / "half").write_bytes(b"written")
+    (dead / "lock").touch()
+    os.utime(old, (1, 1))  # its process was ended before it had a lock
+    with open(alive / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        small_prepare(tmp_path, small_archive)
+        assert alive.exists() and new.exists() and not dead.exists() and not old.exists()
+    small_prepare(tmp_path, small_archive, overwrite=True)
+    assert not alive.exists()
+
+
+def test_sigterm_leaves_nothing_of_a_preparation(tmp_path):
+    code = (
+        "import sys, time, pathlib\n"
+        "from parity.shell import cli, prepare\n"
+        "from parity.shell.options import ListOptions\n"
+        "def work(options):\n"
+        "    with prepare._staging(pathlib.Path(sys.argv[1])):\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
+        "cli.run(work, ListOptions, args=[])\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "made")]
+    pipes = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipes, stderr=pipes, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        assert list((tmp_path / "made").iterdir())
+        process.terminate()
+        errors = process.communicate(timeout=50)[1]
+    assert (process.returncode, errors) == (130, "interrupted: by SIGTERM\n")
+    assert not list(tmp_path.iterdir())
