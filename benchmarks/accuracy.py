@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jax_impl.errors import InputError
 from parity.report import markdown
 from parity.shell import cli
 from parity.shell.files import to_json, write_whole
@@ -50,6 +51,9 @@ def main(options: Options) -> int:
     from parity.shell.console import Console
     from parity.shell.environment import choose_device, describe, pin_precision
 
+    if not options.seeds:
+        raise InputError("--seeds needs at least one number")
+    options.out.mkdir(parents=True, exist_ok=True)
     console = Console()
     device = choose_device("auto")
     pin_precision()
@@ -59,7 +63,9 @@ def main(options: Options) -> int:
     ours = jax_impl.data.datasets.load_dataset("cifar10", directory)
     theirs = torch_ref.data.load("cifar10", directory)
     pair = create_pair("simple_cnn")
-    runs: list[dict[str, Any]] = []
+    environment = describe(device)
+    environment["command"] = " ".join(["python benchmarks/accuracy.py", *sys.argv[1:]])
+    runs, summary, text = list[dict[str, Any]](), {}, ""
     for seed in options.seeds:
         outcome = accuracy.run(
             pair,
@@ -73,13 +79,11 @@ def main(options: Options) -> int:
             console=console,
         )
         runs += [{"seed": seed, **dataclasses.asdict(training)} for training in outcome.trainings]
-    summary = summarise(runs)
-    environment = describe(device)
-    environment["command"] = " ".join(["python benchmarks/accuracy.py", *sys.argv[1:]])
-    content = {"environment": environment, "summary": summary, "runs": runs}
-    text = to_markdown(environment, summary, runs)
-    write_whole(options.out / "accuracy.json", (to_json(content, indent=2) + "\n").encode())
-    write_whole(options.out / "accuracy.md", text.encode())
+        summary = summarise(runs)  # of the seeds so far: a run that is stopped loses nothing
+        content = {"environment": environment, "summary": summary, "runs": runs}
+        text = to_markdown(environment, summary, runs)
+        write_whole(options.out / "accuracy.json", (to_json(content, indent=2) + "\n").encode())
+        write_whole(options.out / "accuracy.md", text.encode())
     console.line(text)
     return 0 if summary["passed"] else 1
 

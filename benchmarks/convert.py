@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jax_impl.errors import InputError
+from jax_impl.models import registry
 from parity.shell import cli
 from parity.shell.files import to_json, write_whole
 
@@ -50,6 +51,8 @@ def main(options: Options) -> None:
     """Measures, prints and writes."""
     if options.repeats < 1:
         raise InputError(f"--repeats is {options.repeats}: give 1 or more")
+    registry.parse(options.model)
+    options.out.mkdir(parents=True, exist_ok=True)
     rows = _measure(options.model, options.repeats)
     base = {row["direction"]: row["peak_mb"] for row in _measure("resnet20", 1)}
     rows = [row | {"small_model_peak_mb": base[row["direction"]]} for row in rows]

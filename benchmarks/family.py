@@ -2,8 +2,8 @@
 
     python benchmarks/family.py
 
-Runs all of tests/test_family.py, which holds the comparisons and their bars, and writes what it
-measured to family.json and family.md beside this file.
+Runs all of `FILE`, which holds the comparisons and their bars, and writes what it measured to
+family.json and family.md beside this file.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from parity.shell import cli
 from parity.shell.files import to_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
+FILE = "tests/jax_impl/models/test_family.py"
 
 TESTS = {
     "test_outputs_and_statistics_in_float64": "outputs and running statistics",
@@ -42,9 +43,10 @@ def main(options: Options) -> int:
     """Returns 0 if the tests pass, which know of the one comparison that cannot meet its bar."""
     from parity.shell.environment import describe
 
+    options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "tests/test_family.py", "-m", "", "-n", "2"]
+        command = [sys.executable, "-m", "pytest", FILE, "-m", "", "-n", "2"]
         status = subprocess.run(
             [*command, "-o", "junit_family=legacy", f"--junitxml={report}"], cwd=ROOT
         ).returncode

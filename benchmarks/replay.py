@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jax_impl.errors import InputError
 from parity.report import markdown
 from parity.shell import cli
 from parity.shell.files import to_json, write_whole
@@ -66,6 +67,11 @@ def main(options: Options) -> int:
     from parity.shell import data_choice
     from parity.shell.environment import choose_device, describe, pin_precision
 
+    if not options.seeds:
+        raise InputError("--seeds needs at least one number")
+    if options.steps < 1:
+        raise InputError(f"--steps is {options.steps}: give 1 or more")
+    options.out.mkdir(parents=True, exist_ok=True)
     device = choose_device("auto")
     pin_precision()
     choice = data_choice.resolve("cifar10", options.data_dir, print)
@@ -77,10 +83,19 @@ def main(options: Options) -> int:
     timings = draws()
     wide = replay.replay(pair, ours, theirs[0], options.seeds[0], options.steps, device)
     print(f"float64: {wide.measured:.1e}; {wide.detail}", flush=True)
-    runs = []
+    environment = describe(device)
+    environment["command"] = " ".join(["python benchmarks/replay.py", *sys.argv[1:]])
+    content: dict[str, Any] = {"environment": environment, "passed": None, "figures": {}}
+    runs: list[dict[str, Any]] = []
+
+    def write() -> None:
+        text = to_json(content | {"runs": runs}, indent=2) + "\n"
+        write_whole(options.out / "replay.json", text.encode())
+
     for seed in options.seeds:
         for train in (train_jax, train_torch):
             runs.append({"seed": seed, **train(pair, ours, theirs, seed, device)})
+            write()
             print({k: v for k, v in runs[-1].items() if k != "first"}, flush=True)
     again = train_jax(pair, ours, theirs, options.seeds[0], device, moved=True)
     again |= {"seed": options.seeds[0], "framework": MOVED}
@@ -89,10 +104,8 @@ def main(options: Options) -> int:
     figures["JAX's own epoch losses"] = furthest(again, runs[0], "losses")
     runs.append(again)
     passed = all(figures[name] <= bar for name, bar in BARS.items())
-    environment = describe(device)
-    environment["command"] = " ".join(["python benchmarks/replay.py", *sys.argv[1:]])
-    content = {"environment": environment, "passed": passed, "figures": figures, "runs": runs}
-    write_whole(options.out / "replay.json", (to_json(content, indent=2) + "\n").encode())
+    content |= {"passed": passed, "figures": figures}
+    write()
     text = to_markdown(environment, passed, figures, runs)
     write_whole(options.out / "replay.md", text.encode())
     print(text)

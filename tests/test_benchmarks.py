@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,30 @@ def test_an_unknown_gpu_step_is_bad_input():
     assert done.returncode == 2
     steps = "checks, speed-resnet, speed-cnn, accuracy"
     assert done.stderr == f"error: no step named tpu: choose one of {steps}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "why"),
+    [
+        ("convert", ["--model", "nosuch"], "no model named 'nosuch'"),
+        ("convert", ["--repeats", "0"], "--repeats is 0"),
+        ("accuracy", ["--seeds"], "--seeds needs at least one number"),
+        ("replay", ["--steps", "0"], "--steps is 0"),
+        *((name, ["--out", "README.md"], "README.md") for name in (
+            "accuracy", "convert", "false_alarms", "family", "mutants", "planted", "replay", "rungs"
+        )),
+    ],
+)  # fmt: skip
+def test_a_benchmark_refuses_bad_input_before_it_measures(name, arguments, why, tmp_path):
+    out = [] if "--out" in arguments else ["--out", str(tmp_path)]
+    command = [sys.executable, f"benchmarks/{name}.py", *arguments, *out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and why in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_the_benchmark_of_the_family_names_a_file_of_tests():
+    family = runpy.run_path("benchmarks/family.py", run_name="benchmark")
+    assert Path(family["FILE"]).is_file()
 
 
 def test_the_table_of_the_family_is_what_the_tests_measured(tmp_path):
