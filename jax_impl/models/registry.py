@@ -1,11 +1,14 @@
 """Which models there are, and the options that each takes. Imports no framework."""
 
-import ast
+import contextlib
 import dataclasses
 import difflib
 from typing import Any
 
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, shown
+
+MOST = 2**31 - 1
+"""No size is larger."""
 
 STEMS = ("imagenet", "cifar")
 
@@ -127,14 +130,16 @@ def create_spec(name: str, **options: Any) -> Spec:
         InputError: an unknown name or option, or a value that the option does not take.
     """
     if name not in MODELS:
-        raise InputError(f"no model named {name!r}: choose one of {', '.join(MODELS)}")
+        raise InputError(f"no model named {_shown(name)}: choose one of {', '.join(MODELS)}")
     entry = MODELS[name]
     fields = {field.name: field for field in dataclasses.fields(entry.options)}
     for option in options:
         if option not in fields:
             near = difflib.get_close_matches(option, fields, 1)
             hint = f"; perhaps you meant {near[0]}" if near else ""
-            raise InputError(f"{name} has no option {option!r}, only {', '.join(fields)}{hint}")
+            raise InputError(
+                f"{name} has no option {_shown(option)}, only {', '.join(fields)}{hint}"
+            )
     values = {
         option: _checked(f"{name}: {option}", value, fields[option].default)
         for option, value in options.items()
@@ -155,9 +160,11 @@ def parse(text: str) -> Spec:
     for part in parts:
         option, sign, value = part.partition("=")
         if not (sign and option and value):
-            raise InputError(f"model {text!r}: {part!r} is not of the form OPTION=VALUE")
+            raise InputError(
+                f"model {_shown(text)}: {_shown(part)} is not of the form OPTION=VALUE"
+            )
         if option in options:
-            raise InputError(f"model {text!r}: {option} is given twice")
+            raise InputError(f"model {_shown(text)}: {shown(option)} is given twice")
         options[option] = _value(value)
     return create_spec(name, **options)
 
@@ -168,10 +175,15 @@ def _value(text: str) -> Any:
         return tuple(_value(part) for part in text.split(",") if part)
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return text
+
+
+def _shown(value: Any) -> str:
+    """As Python writes it, where that is not too long."""
+    return shown(repr(value))
 
 
 def _text(value: Any) -> str:
@@ -189,14 +201,14 @@ def _checked(what: str, value: Any, default: Any) -> Any:
         return tuple(_checked(what, item, default[0]) for item in items)
     if isinstance(default, bool):
         if value not in (True, False):
-            raise InputError(f"{what} is {value!r}: give true or false")
+            raise InputError(f"{what} is {_shown(value)}: give true or false")
         return bool(value)
     if isinstance(default, int):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{what} is {value!r}: give a whole number of 1 or more")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
+            raise InputError(f"{what} is {_shown(value)}: give a whole number of 1 to {MOST}")
         return value
     if not isinstance(value, str):
-        raise InputError(f"{what} is {value!r}: give a word")
+        raise InputError(f"{what} is {_shown(value)}: give a word")
     return value
 
 
@@ -205,7 +217,7 @@ def _check(spec: Spec) -> None:
     options = spec.options
     stem = getattr(options, "stem", STEMS[0])
     if stem not in STEMS:
-        raise InputError(f"{spec.name}: stem is {stem!r}: give {' or '.join(STEMS)}")
+        raise InputError(f"{spec.name}: stem is {_shown(stem)}: give {' or '.join(STEMS)}")
     if isinstance(options, ResNetOptions):
         dilate = options.replace_stride_with_dilation
         if len(dilate) != 3:

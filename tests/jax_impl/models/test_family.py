@@ -225,7 +225,7 @@ def test_every_name_has_a_twin_of_the_same_weights():
         ("resnet18", {"stemm": "cifar"}, "no option 'stemm'.*perhaps you meant stem"),
         ("resnet20", {"stem": "cifar"}, "resnet20 has no option 'stem', only num_classes"),
         ("resnet18", {"stem": "small"}, "stem is 'small': give imagenet or cifar"),
-        ("resnet18", {"num_classes": 0}, "num_classes is 0: give a whole number of 1 or more"),
+        ("resnet18", {"num_classes": 0}, "num_classes is 0: give a whole number of 1 to 2147"),
         ("resnet18", {"num_classes": True}, "num_classes is True"),
         ("resnet18", {"zero_init_residual": "maybe"}, "is 'maybe': give true or false"),
         ("resnet34", {"replace_stride_with_dilation": (True,) * 3}, "needs bottleneck blocks"),
@@ -262,8 +262,26 @@ def test_a_spec_is_written_as_it_is_read(text):
         ("resnet18:=cifar", "'=cifar' is not of the form"),
         ("resnet18:stem=cifar:stem=imagenet", "stem is given twice"),
         ("", "no model named ''"),
+        *(
+            (f"simple_cnn:kernel_size={value}", "kernel_size is .*: give a whole number of 1 to")
+            for value in (
+                "1if",
+                "nan",
+                "1e400",
+                "-3",
+                "3.5",
+                "2" * 40,
+                "(" * 5000,
+                "9" * 5000,
+                "None",
+                "true",
+            )
+        ),
+        ("simple_cnn:hidden=4,5", "hidden is .*: give a whole number of 1 to 2147"),
+        ("resnet18:zero_init_residual=2", "is 2: give true or false"),
     ],
 )
 def test_a_bad_spec_is_explained(text, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         registry.parse(text)
+    assert len(str(error.value)) < 600
