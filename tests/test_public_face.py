@@ -9,7 +9,7 @@ from test_rooms import ROOT, modules
 
 import jax_impl
 import parity
-from parity.__main__ import EXAMPLES
+from parity.program import EXAMPLES
 
 
 @pytest.mark.quick
@@ -68,7 +68,7 @@ def test_help_ends_with_two_examples_and_shows_no_none(command):
 
 @pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
 def test_examples_are_commands(line):
-    from parity.__main__ import Options
+    from parity.program import Options
     from parity.shell import cli
 
     program, *arguments = line.split()

@@ -14,6 +14,7 @@ LEVELS = (
     # A room imports rooms of the lines below its own, and nothing else of this project.
     ("scripts", "benchmarks", "tests"),
     ("parity.__main__",),
+    ("parity.program",),
     ("parity.commands",),
     ("parity.speed", "parity.checking"),
     ("parity.diagnosis", "parity.report"),

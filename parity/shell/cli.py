@@ -75,6 +75,8 @@ def run(
 ) -> NoReturn:
     """Parses the command line, calls `function(options)` and exits with the status it returns."""
     sys.unraisablehook = _keep_interrupts
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `parity.__main__` leaves it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
     try:

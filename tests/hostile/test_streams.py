@@ -1,5 +1,6 @@
 """Standard streams that are closed or full."""
 
+import signal
 import subprocess
 import sys
 
@@ -46,3 +47,16 @@ def test_an_unexpected_error_is_one_line_and_a_file(tmp_path):
     assert done.returncode == 3 and done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
     assert "KeyError" in done.stderr and str(file) in done.stderr
     assert "in work" in file.read_text()
+
+
+def test_ctrl_c_while_modules_are_loaded_ends_the_process_without_a_word():
+    code = (
+        "import os, signal, sys, time, types\n"
+        "import parity\n"
+        "parity.program = sys.modules['parity.program'] = types.ModuleType('parity.program')\n"
+        "parity.program.run = lambda _: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))\n"
+        "from parity.__main__ import entry\n"
+        "entry()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

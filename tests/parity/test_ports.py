@@ -23,8 +23,8 @@ from ports import (
 import parity
 from jax_impl.errors import InputError
 from jax_impl.models.model import create_model
-from parity.__main__ import EXAMPLES, Options, main
 from parity.checking import climb_all
+from parity.program import EXAMPLES, Options, main
 from parity.shell import cli
 
 STEPS = 5

@@ -11,9 +11,9 @@ import pytest
 
 from jax_impl.data import datasets
 from jax_impl.errors import InputError
-from parity.__main__ import main
 from parity.commands import run as command
 from parity.ladder.rungs import data as data_rung
+from parity.program import main
 from parity.shell import cli
 from parity.shell.options import ListOptions, RunOptions
 

@@ -13,7 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-import parity.__main__
+import parity.program
 import torch_ref.errors
 import torch_ref.models
 from jax_impl.errors import InputError
@@ -191,7 +191,7 @@ def test_what_cannot_be_trained_is_told_before_a_run_directory_is_made(
     options = TrainOptions(framework, data="digits", out=tmp_path / "run", **given)
     errors = InputError, torch_ref.errors.InputError
     with pytest.raises(errors, match=why):
-        parity.__main__.main(options)
+        parity.program.main(options)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,108 @@
+"""The commands of `parity`: each is one file of `parity.commands`."""
+
+import dataclasses
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import tyro
+
+from jax_impl.errors import InputError
+from jax_impl.models import registry
+from parity.shell import cli
+from parity.shell.options import (
+    RUNG_PURPOSES,
+    ConvertOptions,
+    ListOptions,
+    PrepareOptions,
+    RunOptions,
+    SpeedOptions,
+    TrainOptions,
+)
+from parity.shell.recipes import check_run, chosen_recipe
+
+Options = (
+    Annotated[RunOptions, tyro.conf.subcommand("run")]
+    | Annotated[SpeedOptions, tyro.conf.subcommand("speed")]
+    | Annotated[TrainOptions, tyro.conf.subcommand("train")]
+    | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
+    | Annotated[PrepareOptions, tyro.conf.subcommand("prepare")]
+    | Annotated[ListOptions, tyro.conf.subcommand("list")]
+)
+
+EXAMPLES = {
+    "": ("parity run --models simple_cnn", "parity train --model resnet18 --epochs 2"),
+    "run": (
+        "parity run --models resnet20 plain18:stem=cifar --rungs forward gradients",
+        "parity run --pair my_port:make_pair",
+    ),
+    "speed": (
+        "parity speed --workloads simple_cnn@32 --modes train",
+        "parity speed --workloads resnet18@16 --variants scan eager fused_channels_last",
+    ),
+    "train": (
+        "parity train --model resnet18 --epochs 2",
+        "parity train --framework torch --model simple_cnn:kernel_size=5 --data digits",
+    ),
+    "convert": (
+        "parity convert resnet50.pth resnet50.safetensors --model resnet50:num_classes=1000",
+        "parity convert runs/mine/weights.safetensors checkpoint --model simple_cnn",
+    ),
+    "prepare": (
+        "parity prepare",
+        "parity prepare --archive cifar-10-binary.tar.gz --data-dir ~/data",
+    ),
+    "list": ("parity list", "parity list --table"),
+}
+"""The end of each command's help."""
+
+
+def main(options: Any) -> int | None:
+    """Returns the exit status. A typo is told before a framework is loaded."""
+    match options:
+        case ListOptions(table=False):
+            return _list()
+        case ListOptions():
+            _need_torch()
+            from parity.pairs.family import table
+
+            print(table())
+            return 0
+        case RunOptions() | SpeedOptions():
+            _need_torch()
+            if isinstance(options, RunOptions):
+                check_run(options)
+            name = "run" if isinstance(options, RunOptions) else "speed"
+        case TrainOptions():
+            chosen_recipe(options)
+            if options.framework == "torch":
+                _need_torch()
+            name = f"train_{options.framework}"
+        case ConvertOptions():
+            name = "convert"
+        case _:
+            name = "prepare"
+    with cli.held_interrupts():
+        command = importlib.import_module(f"parity.commands.{name}")
+    return command.run(options)
+
+
+def _list() -> int:
+    print("models, with their options:")
+    for name, entry in registry.MODELS.items():
+        print(f"  {name:16}", *(field.name for field in dataclasses.fields(entry.options)))
+    print("rungs:")
+    for rung, purpose in RUNG_PURPOSES.items():
+        print(f"  {rung:12} {purpose}")
+    return 0
+
+
+def _need_torch() -> None:
+    if not importlib.util.find_spec("torch"):
+        raise InputError("PyTorch is not installed: pip install 'jax-torch-parity[torch]'")
+
+
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Does what a command line asks for, and exits."""
+    cli.run(main, Options, args=arguments, prog="parity", examples=EXAMPLES)
