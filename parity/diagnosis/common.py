@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -177,8 +178,10 @@ def said(
 ) -> Diagnosis:
     """The diagnosis with its sentence; further faults follow the first."""
     text = f"first departs: {what} of {module}" if module else "nothing departs by itself"
-    if error is not None:
+    if error is not None and math.isfinite(error):
         text += f", relative error {error:.1e}"
+    elif error is not None:
+        text += ", where the shapes differ or a value is not finite"
     if before:
         text += f"; {before}, just before it, {before_error:.1e}"
     if not faults and module is not None:
