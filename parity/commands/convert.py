@@ -24,6 +24,7 @@ from parity.pairs.weight_files import read_pickled, read_safetensors
 from parity.pairs.weights import named_leaves, problem_of, to_arrays, to_flax, to_tensor
 from parity.shell.files import cannot_write, weights_metadata
 from parity.shell.options import ConvertOptions
+from parity.shell.recipes import check_seed
 
 PICKLED = (".pth", ".pt")
 
@@ -31,6 +32,7 @@ PICKLED = (".pth", ".pt")
 def run(options: ConvertOptions) -> None:
     """Reads, checks, writes under a temporary name, and renames."""
     spec = registry.parse(options.model)
+    check_seed(options.seed)
     _check_places(options.input, options.output, options.overwrite)
     model = from_spec(spec)
     with jax.enable_x64(True):  # float64 weights stay float64

@@ -10,6 +10,7 @@ import errno
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -30,6 +31,9 @@ UNEXPECTED = 3
 INTERRUPTED = 130
 MOST = 20_000
 """Letters of a line for the user; what a file says makes no more of it."""
+LONGEST_ARGUMENT = 200
+LONG_WORD = re.compile(r"\S{400,}")
+"""No path that a system takes, and nothing that anybody reads."""
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED", "not enough memory", "out of memory", "allocate memory"
 """What JAX and PyTorch say then."""
 
@@ -60,7 +64,7 @@ def parse(
             return tyro.cli(options_type, args=args, prog=prog)
     except SystemExit as stop:
         if stop.code:
-            _tell(f"error: {_one_line(errors.getvalue())}")
+            _tell(f"error: {_unwrapped(_one_line(errors.getvalue()), args)}")
         elif shown := examples.get(next((a for a in args if a in examples), "")):
             print("examples:", *shown, sep="\n  ")
         raise
@@ -112,6 +116,7 @@ def _tell(text: str) -> None:
     """One line on stderr, where it is open and not full; what does not print is escaped."""
     if sys.stderr is None:  # it was closed, and print would take stdout in its place
         return
+    text = LONG_WORD.sub(lambda word: f"{word[0][:100]}...{word[0][-20:]}", text)
     with contextlib.suppress(OSError):
         print(jax_impl.errors.shown(text, MOST), file=sys.stderr, flush=True)
 
@@ -172,6 +177,15 @@ def _keep_interrupts(unraisable: Any) -> None:
             return
         except KeyboardInterrupt:  # the one of another timer: what is raised in here is lost
             continue
+
+
+def _unwrapped(text: str, args: Sequence[str]) -> str:
+    """The text with the long arguments shortened, which tyro's box breaks into pieces."""
+    for argument in args:
+        if len(argument) > LONGEST_ARGUMENT:
+            pieces = r"\s*".join(map(re.escape, argument))
+            text = re.sub(pieces, lambda _, a=argument: jax_impl.errors.shown(a), text)
+    return text
 
 
 def _one_line(box: str) -> str:

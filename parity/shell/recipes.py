@@ -9,7 +9,10 @@ from parity.shell.files import check_new
 from parity.shell.options import RunOptions, TrainOptions
 
 MOST = 2**31 - 1
-"""Epochs, and images in a batch."""
+"""Epochs, steps, images in a batch."""
+
+MOST_MINUTES = 527_040
+"""Those of a year."""
 
 IMAGE_SIZE = (32, 32)
 NUM_CLASSES = 10
@@ -61,13 +64,18 @@ def chosen_recipe(options: TrainOptions) -> Recipe:
         if not 1 <= (value := getattr(chosen, name)) <= MOST:
             option = name.replace("_", "-")
             raise InputError(f"--{option} is {shown(str(value), 40)}: give 1 to {MOST}")
-    if not -(2**63) <= options.seed < 2**64:
-        raise InputError(f"--seed is {options.seed}: PyTorch takes -2^63 to 2^64 - 1")
+    check_seed(options.seed)
     if options.framework == "torch" and options.init != "torch":
         raise InputError(f"--init {options.init}: PyTorch draws its own weights; leave it out")
     if not 0 < chosen.lr < math.inf:
         raise InputError(f"--lr is {chosen.lr}: give a number above 0")
     return chosen
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for what `torch.manual_seed` does not take."""
+    if not -(2**63) <= seed < 2**64:
+        raise InputError(f"--seed is {seed}: PyTorch takes -2^63 to 2^64 - 1")
 
 
 def one_image(images: int, batch_size: int) -> InputError:
@@ -87,12 +95,14 @@ def check_run(options: RunOptions) -> None:
     """
     if not (options.models and options.rungs):
         raise InputError("--models and --rungs need at least one name each")
-    if not 0 < options.budget < math.inf:
-        raise InputError(f"--budget is {options.budget}: give minutes above 0")
+    if not 0 < options.budget <= MOST_MINUTES:
+        raise InputError(
+            f"--budget is {options.budget}: give minutes above 0, {MOST_MINUTES} at most"
+        )
     if not 0 <= options.seed < 2**32:
         raise InputError(f"--seed is {options.seed}: give 0 to 2^32 - 1")
-    if options.steps < 1:
-        raise InputError(f"--steps is {options.steps}: give 1 or more")
+    if not 1 <= options.steps <= MOST:
+        raise InputError(f"--steps is {options.steps}: give 1 to {MOST}")
     for text in options.models:
         chosen_model(text)
     if options.pair is not None and not all(options.pair.partition(":")):

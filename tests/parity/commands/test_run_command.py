@@ -75,7 +75,7 @@ def test_a_failed_rung_exits_with_1(tmp_path, monkeypatch):
         (("run", "--budget", "0"), "--budget is 0.0"),
         (("run", "--data", "digits", "--device", "gpu"), "cannot use a GPU here"),
         (("run", "--seed", "-1"), "--seed is -1: give 0 to 2^32 - 1"),
-        (("run", "--steps", "0"), "--steps is 0: give 1 or more"),
+        (("run", "--steps", "0"), "--steps is 0: give 1 to 2147483647"),
         (("run", "--pair", "nothing"), "is not of the form MODULE:FUNCTION"),
         (("run", "--pair", "no_such_module:make"), "No module named 'no_such_module'"),
         (("walk",), "walk"),

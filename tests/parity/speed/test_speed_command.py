@@ -77,7 +77,7 @@ def test_names_of_variants_are_unique_and_documented():
         ({"variants": ("jitt",)}, "no variant named 'jitt': choose all, or of jit, scan, im2col"),
         ({"variants": ()}, "--variants needs a name"),
         ({"modes": ()}, "--modes needs"),
-        ({"rounds": 0}, "--rounds is 0: give 1 or more"),
+        ({"rounds": 0}, "--rounds is 0: give 1 to 100000"),
         ({"notebook_repeats": 0}, "--notebook-repeats is 0"),
         ({"seconds": 0.0}, "--seconds is 0.0"),
         ({"compile_limit": float("inf")}, "--compile-limit is inf"),

@@ -1,0 +1,149 @@
+"""Every option of every command, with values that nobody means: refused in one line, or right."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+
+import torch_ref.models
+from parity.program import EXAMPLES, Options, main
+from parity.shell import cli, options
+
+SMALL = "simple_cnn:channels=2,2:hidden=4"
+VALUES = {
+    "zero": "0",
+    "minus one": "-1",
+    "1e400": "1e400",
+    "nan": "nan",
+    "empty": "",
+    "two folders up": "../..",
+    "10^30": "1" + "0" * 30,
+    "long": "x" * 5000,
+    "control characters": "é世\u202e\x1b[31m\n\t",
+    "a quarter": "0.25",
+}
+SEEDS = {"zero", "minus one"}
+"""PyTorch takes negative ones; a comparison, whose NumPy does not, refuses them."""
+PATHS = {*VALUES} - {"empty", "two folders up", "long"}
+"""A name like another."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command that is quickly done, and the values of an option that it may take."""
+
+    arguments: Sequence[str]
+    takes: dict[str, set[str]]
+
+
+COMMANDS: dict[str, tuple[Any, Command]] = {
+    "train": (
+        options.TrainOptions,
+        Command(
+            ["--model", SMALL, "--data", "digits", "--epochs", "1", "--batch-size", "700"],
+            {"seed": SEEDS, "lr": {"a quarter", "10^30"}, "out": PATHS},
+        ),
+    ),
+    "run": (
+        options.RunOptions,
+        Command(
+            ["--models", SMALL, "--data", "digits", "--rungs", "data", "--dtypes", "float64"],
+            {
+                "seed": {"zero"},
+                "budget": {"a quarter"},
+                "out": PATHS,
+            },
+        ),
+    ),
+    "convert": (
+        options.ConvertOptions,
+        Command(
+            ["there.pth", "made.safetensors", "--model", SMALL], {"seed": SEEDS, "output": PATHS}
+        ),
+    ),
+    "prepare": (options.PrepareOptions, Command([], {})),
+    "list": (options.ListOptions, Command([], {})),
+    "speed": (
+        options.SpeedOptions,
+        Command(
+            [
+                *("--workloads", f"{SMALL}@2", "--variants", "eager", "--modes", "inference"),
+                *("--rounds", "1", "--seconds", "0.01", "--no-roofline", "--data", "digits"),
+            ],
+            {
+                "seed": {"zero"},
+                "seconds": {"a quarter"},
+                "compile_limit": {"a quarter"},
+            },
+        ),
+    ),
+}
+
+
+def cases() -> list[Any]:
+    """But for flags, which take no value, and for names that are free."""
+    left = {"run": {"accept", "data_dir"}, "train": {"data_dir"}, "speed": {"data_dir", "out"}}
+    return [
+        pytest.param(command, field.name, name, id=f"{command} {field.name} {name}")
+        for command, (kind, _) in COMMANDS.items()
+        for field in dataclasses.fields(kind)
+        if field.type is not bool and field.name not in left.get(command, ())
+        for name in VALUES
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Where a command is started: two folders up is not empty, and is the user's."""
+    here = tmp_path / "mine" / "work" / "here"
+    here.mkdir(parents=True)
+    (tmp_path / "mine" / "kept").write_text("mine")
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("CIFAR10_ARCHIVE", raising=False)
+    monkeypatch.setenv("PARITY_DATA_DIR", str(tmp_path / "data"))
+    torch.manual_seed(0)
+    model = torch_ref.models.create_model("simple_cnn", channels=(2, 2), hidden=4)
+    torch.save(model.state_dict(), "there.pth")
+    return here
+
+
+@pytest.mark.parametrize(("command", "field", "name"), cases())
+def test_an_option_is_refused_in_one_line_or_does_what_it_says(
+    command, field, name, folder, capfd, monkeypatch
+):
+    kind, quick = COMMANDS[command]
+    arguments = [command, *quick.arguments]
+    positional = {"input": 1, "output": 2}.get(field)
+    if positional:
+        arguments[positional] = VALUES[name]
+    else:
+        option = f"--{field.replace('_', '-')}"
+        if option in arguments:
+            del arguments[(at := arguments.index(option)) : at + 2]
+        arguments += [option, VALUES[name]]
+    monkeypatch.setattr("parity.shell.prepare.check_network", refuse)
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, Options, args=arguments, prog="parity", examples=EXAMPLES)
+    output, errors = capfd.readouterr()
+    assert stop.value.code in (0, 1, cli.BAD_INPUT), errors  # 1: speed on a busy machine
+    if name in quick.takes.get(field, ()):
+        return
+    assert stop.value.code == cli.BAD_INPUT, f"{VALUES[name][:40]!r} was taken: {output[-300:]}"
+    assert errors.startswith("error: ") and errors.count("\n") == 1 and len(errors) < 1500, errors
+    assert errors[:-1].isprintable()
+    assert os.listdir(folder) == ["there.pth"] and (folder / "../../kept").read_text() == "mine"
+
+
+def refuse() -> None:
+    from parity.shell.prepare import NoNetwork
+
+    raise NoNetwork("CIFAR-10 cannot be downloaded: no network")
+
+
+def test_every_command_is_swept():
+    named = {part.__metadata__[0].name: part.__origin__ for part in get_args(Options)}
+    assert {name: kind for name, (kind, _) in COMMANDS.items()} == named
