@@ -10,8 +10,8 @@ from parity.diagnosis.common import Known, said
 from parity.diagnosis.sites import applied
 from parity.diagnosis.training_loops import loops, with_optimizer_of_jax
 from parity.ladder.result import Diagnosis, Fault
-from parity.ladder.rungs import gradients, runs
-from parity.ladder.tolerance import FLOAT32_EPS, NOISE_MULTIPLE, relative_error, scales_of
+from parity.ladder.rungs import runs
+from parity.ladder.tolerance import FLOAT32_EPS, NOISE_MULTIPLE, relative_error
 from parity.pairs.case import precision
 from parity.pairs.leafmap import COPY
 from parity.pairs.pair import Tensors
@@ -84,7 +84,10 @@ def _compared(known: Known, rung: str) -> Compared:
         stepper = case.stepper()
     ours, theirs = runs.jax_run(case, state, stepper), runs.torch_run(case, state)
     again = runs.torch_run(case, state, 1, FLOAT32_EPS if known.float32_inside else None)
-    rounding = _of_rounding(known)
+    rounding = frozenset[str]()
+    if known.float32_inside:
+        with applied(known.changes):
+            rounding = runs.only_rounded(case, state, batches[0])
     looks, allowed, first = list[Tensors](), list[dict[str, float]](), None
     reference: Tensors = {}
     with applied(known.changes):
@@ -116,19 +119,6 @@ def _compared(known: Known, rung: str) -> Compared:
         and relative_error(reference[name], state[name]) > allowed[-1][name]
     ]
     return Compared(looks, allowed, first, in_eval, still)
-
-
-def _of_rounding(known: Known) -> set[str]:
-    """Where a module computes in float32, the parameters whose gradient is zero by mathematics.
-
-    PyTorch rounds that zero in float64, and JAX in float32: Adam makes a step of its own of each.
-    """
-    if not known.float32_inside:
-        return set()
-    with applied(known.changes):
-        found = gradients.theirs(known.case)(known.state, known.batches[0])
-    scales = scales_of(found, found)
-    return {n for n, value in found.items() if value.any() and np.abs(value).max() < scales[n]}
 
 
 def _in_eval_mode(known: Known, ours: runs.Run, theirs: runs.Run, again: runs.Run) -> float | None:

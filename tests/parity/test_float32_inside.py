@@ -1,5 +1,6 @@
 """A module that computes in float32 by design beside a fault that is none of that."""
 
+import correct
 import numpy as np
 import pytest
 from ports import attention, norms_in_float32
@@ -51,3 +52,11 @@ def test_a_gradient_that_is_stopped_is_found_beside_rounding():
     faults = [f for r in results if r.diagnosis for f in r.diagnosis.faults]
     assert faults and {f.module for f in faults} == {"att.value"}, faults
     assert all("the gradient is stopped" in (f.cause or "") for f in faults)
+
+
+@pytest.mark.parametrize("seed", (7, 12))
+def test_training_leaves_out_a_zero_gradient_that_is_rounded_to_float32(seed):
+    """Adam makes steps of the rounding: JAX leaves itself as far as it leaves PyTorch."""
+    results = list(climb_all(correct.PAIRS["fused_attention"](seed), ["trajectory"], steps=10))
+    assert all(r.passed for r in results), [r.detail for r in results]
+    assert all(any("zero but for rounding: key.bias" in x for x in r.remarks) for r in results)

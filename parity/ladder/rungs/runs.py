@@ -9,12 +9,21 @@ import torch
 
 from parity.ladder.alignment import aligned
 from parity.ladder.rounding import moved, moved_tree
+from parity.ladder.rungs import gradients
+from parity.ladder.tolerance import scales_of
 from parity.pairs.case import Case, precision
 from parity.pairs.pair import Batch, Tensors, to_numpy
 from parity.pairs.trees import leaves, rows, take
 
 SAME = 1e-4
 """Relative: a loss that moves by less with the order of the examples does not depend on it."""
+
+
+NOISIER = 1e3
+"""Times as noisy as PyTorch's JAX's sums may be."""
+
+FLOOR = 1e-12
+"""The least noise of training in float64 that PyTorch is credited with in that."""
 
 
 class Run(NamedTuple):
@@ -116,3 +125,19 @@ def same_in_any_order(case: Case, state: Tensors, batch: Batch) -> bool:
             outputs = case.torch_call(module, inputs)
             losses.append(case.torch_loss(outputs, labels).item())
     return abs(losses[0] - losses[1]) <= SAME * abs(losses[0])
+
+
+def own_noise(ours: float, theirs: float) -> float:
+    """What second runs say of rounding: PyTorch's, and JAX's as far as that is plausible."""
+    return max(theirs, min(ours, NOISIER * max(theirs, FLOOR)))
+
+
+def only_rounded(case: Case, state: Tensors, batch: Batch) -> frozenset[str]:
+    """The parameters by which PyTorch's gradient is zero but for its rounding.
+
+    As by a key's bias, which a softmax takes away. An optimizer that divides by the gradient's size
+    makes steps of that rounding.
+    """
+    found = gradients.theirs(case)(state, batch)
+    scales = scales_of(found, found)
+    return frozenset(n for n, g in found.items() if g.any() and np.abs(g).max() < scales[n])

@@ -24,32 +24,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jax_impl.errors import listed
 from parity.ladder import arithmetic, design
 from parity.ladder.result import Comparison, Result, StepError, nothing, result
 from parity.ladder.rungs.runs import (
     Run,
-    in_torch_layout,
     jax_run,
+    only_rounded,
+    own_noise,
     reordered,
     same_in_any_order,
     torch_run,
 )
+from parity.ladder.rungs.trained_outputs import EVALUATED, evaluated
 from parity.ladder.tolerance import FLOAT32_EPS, NOISE_MULTIPLE, relative_error
 from parity.pairs.case import Case, precision
 from parity.pairs.heap import trim
 from parity.pairs.leafmap import COPY
 from parity.pairs.pair import Batch, Pair, Tensors
-from parity.pairs.trees import rows
 
 STEPS = 60
 PARAMETERS_BAR, STATISTICS_BAR = 1e-10, 1e-11
 CHAOS = 1e-4
-NOISIER = 1e3
-"""Times as noisy as PyTorch's JAX's sums may be."""
-FLOOR = 1e-12
-"""The least noise of training in float64 that PyTorch is credited with in that."""
 UNIT = "relative difference of parameters in training"
-EVALUATED = "relative difference of outputs in eval mode"
 SECOND_RUNS = 4
 EVERY = 5
 """Steps between comparisons of a model of more than `SMALL` parameters; each step of a smaller."""
@@ -105,7 +102,7 @@ def run(
         return
     with precision(dtype):
         stepper = wide.stepper()
-    eps, remarks, multiple = None, (), NOISE_MULTIPLE
+    eps, remarks, multiple, idle = None, (), NOISE_MULTIPLE, frozenset[str]()
     if dtype != "float64":
         eps, narrow, multiple = FLOAT32_EPS, False, design.noise_of(wide, state, batches[0])
         found = _side_by_side(wide, state, batches, stepper, steps, 1, eps, multiple)
@@ -115,12 +112,15 @@ def run(
         remarks = () if strict else _float32_inside(wide, state, batches[0], stepper)
         eps = FLOAT32_EPS if remarks else None
         multiple = design.noise_of(wide, state, batches[0])
-        found = _side_by_side(wide, state, batches, stepper, steps, 1, eps, multiple)
+        if remarks and (idle := only_rounded(wide, state, batches[0])):
+            what = "not compared in training, where the gradient is zero but for rounding"
+            remarks = (*remarks, f"{what}: {listed(sorted(idle), 4)}")
+        found = _side_by_side(wide, state, batches, stepper, steps, 1, eps, multiple, idle)
     for seed in range(2, SECOND_RUNS + 1):
         passed = all(each.passed for each in _judged(found, steps))
         if passed or not found.points[-1].parameters < CHAOS:
             break
-        again = _side_by_side(wide, state, batches, stepper, steps, seed, eps, multiple)
+        again = _side_by_side(wide, state, batches, stepper, steps, seed, eps, multiple, idle)
         found = _widened(found, again)
     in_float32 = _narrow(pair, state, batches, device, jit, found.points, narrow)
     series = _series(found.points, found.losses, in_float32)
@@ -167,8 +167,12 @@ def _side_by_side(
     seed: int | None,
     eps: float | None = None,
     multiple: float = NOISE_MULTIPLE,
+    idle: frozenset[str] = frozenset(),
 ) -> Trained:
-    """`seed` is of the second runs; None is without them, and ends beyond the plain bars."""
+    """`seed` is of the second runs; None is without them, and ends beyond the plain bars.
+
+    Parameters of `idle` are not compared.
+    """
     ours, theirs = jax_run(case, state, stepper), torch_run(case, state)
     again: list[tuple[Run, Run]] = []
     if seed is not None:
@@ -183,7 +187,7 @@ def _side_by_side(
             second.step(reordered(batch, (step, seed or 0)) if reorder else batch)
         if step <= 2 or step == steps or step % _every(case.pair) == 0:
             trim()
-            mine, reference = ours.look(), theirs.look()
+            mine, reference = _without(idle, ours.look()), theirs.look()
             diverged = not all(np.isfinite(value).all() for value in reference.values())
             if points and diverged:  # PyTorch's own training has no numbers any more
                 break
@@ -196,10 +200,14 @@ def _side_by_side(
                 break
             if not point.parameters < 1:  # nothing more to learn
                 break
-    evaluated = None
+    outputs = None
     if not diverged:
-        evaluated = _evaluated(case, ours, theirs, again, batches, points[-1].step, multiple)
-    return Trained(points, losses, evaluated, multiple)
+        outputs = evaluated(case, ours, theirs, again, batches, points[-1].step, multiple)
+    return Trained(points, losses, outputs, multiple)
+
+
+def _without(idle: frozenset[str], look: Tensors) -> Tensors:
+    return {n: value for n, value in look.items() if n.partition(COPY)[0] not in idle}
 
 
 def _within_the_bars(point: Point) -> bool:
@@ -267,11 +275,6 @@ def _compare(
     )
 
 
-def own_noise(ours: float, theirs: float) -> float:
-    """What second runs say of rounding: PyTorch's, and JAX's as far as that is plausible."""
-    return max(theirs, min(ours, NOISIER * max(theirs, FLOOR)))
-
-
 def _judge(
     points: list[Point],
     kind: str,
@@ -305,59 +308,6 @@ def _judge(
     if compared < steps and ratio <= 1:
         remarks = (f"compared for {compared} of {steps} steps: chaotic after",)
     return Comparison(ratio <= 1, measured, tolerance, unit, detail, steps=series, remarks=remarks)
-
-
-def _evaluated(
-    case: Case,
-    ours: Run,
-    theirs: Run,
-    seconds: Sequence[tuple[Run, Run]],
-    batches: Sequence[Batch],
-    step: int,
-    multiple: float,
-) -> Comparison:
-    """Outputs in eval mode on every batch, and the classes they give."""
-    reference = [theirs.outputs(batch) for batch in batches]
-
-    def of(run: Run) -> Tensors:
-        pairs = [
-            in_torch_layout(case, run.outputs(batch), each)
-            for batch, each in zip(batches, reference, strict=True)
-        ]
-        return {path: np.concatenate([p[path].ravel() for p in pairs]) for path in pairs[0]}
-
-    first, second = of(ours), of(theirs)
-    if not first:
-        return nothing(EVALUATED, "no output has the same path in both")
-    measured = max(relative_error(first[path], second[path]) for path in first)
-    own = 0.0
-    if seconds:
-        again = [of(run) for run, _ in seconds]
-        own = own_noise(
-            max(relative_error(again[0][path], first[path]) for path in first),
-            max(relative_error(again[1][path], second[path]) for path in first),
-        )
-    tolerance = max(PARAMETERS_BAR, multiple * own)
-    detail = f"{sum(rows(batch.inputs) for batch in batches)} examples after {step} steps"
-    if own:
-        detail += f"; a second run differs by up to {own:.1e}"
-    passed = measured <= tolerance < math.inf
-    logits = reference[0].get("")
-    if logits is not None and logits.ndim == 2 and logits.shape[1] > 1:
-        passed, same = _same_classes(first[""], second[""], logits.shape[1], tolerance, passed)
-        detail += f"; the same class for {same}"
-    return Comparison(passed, measured, tolerance, EVALUATED, detail)
-
-
-def _same_classes(
-    ours: np.ndarray, theirs: np.ndarray, classes: int, tolerance: float, passed: bool
-) -> tuple[bool, str]:
-    """Whether the classes agree too where they are clear, and how many do, in words."""
-    first, second = ours.reshape(-1, classes), theirs.reshape(-1, classes)
-    top = np.sort(second, axis=1)
-    clear = top[:, -1] - top[:, -2] > 2 * tolerance * np.abs(second).max()
-    same = first.argmax(1) == second.argmax(1)
-    return passed and bool(same[clear].all()), f"{int(same.sum())} of {len(same)}"
 
 
 def _narrow(
