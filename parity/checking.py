@@ -141,6 +141,8 @@ def climb_all(
             raise InputError(f"{pair.name}: accept={name!r} would accept anything: say more words")
     if steps < 1:
         raise InputError(f"{pair.name}: steps is {steps}: give 1 or more")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"{pair.name}: seed is {seed}: give 0 to 2^32 - 1")
     check_parameters(pair)
     if batches is None:
         pair, examples = prepared(pair)
@@ -269,7 +271,7 @@ def _rung(rung: str, held: _Climb) -> list[Result]:
         return [r for r in found if held.wide or r.dtype != "float64"]
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Of the user's model, loss, optimizer or step, which fail in any way.
         detail = CANNOT_RUN + told(error)
         comparison = Comparison(False, float("inf"), 0.0, "relative error", detail)

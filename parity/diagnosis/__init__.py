@@ -36,7 +36,7 @@ def diagnose(failed: Result, known: Known) -> Diagnosis:
     """Why the result `failed`; an error of the diagnosis itself is told and harms nothing."""
     try:
         why = _diagnosed(failed, known)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         why = said(None)
         text = f"{failed.detail}. The diagnosis stopped: {type(error).__name__}: {error}"
         return dataclasses.replace(why, text=text)

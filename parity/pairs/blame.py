@@ -18,7 +18,7 @@ def of_the_user(pair: str, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{pair}: {what} failed: {told(error)}") from error
 
 
