@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 import torch_ref.data
 import torch_ref.models
+from jax_impl.models import registry
 from parity.pairs.family import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +25,12 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(DOCS / f"{n}.md" for n 
 
 def test_the_table_of_models_is_current():
     assert table() in (DOCS / "models.md").read_text()
+
+
+def test_every_option_of_a_model_is_explained():
+    text = (DOCS / "models.md").read_text()
+    options = {f.name for entry in registry.MODELS.values() for f in fields(entry.options)}
+    assert not [name for name in options if f"| `{name}` |" not in text]
 
 
 def blocks(path: Path) -> list[str]:

@@ -1,0 +1,108 @@
+"""README's figures of speed, and what all of its figures are made with."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(name: str) -> dict[str, Any]:
+    """A result under benchmarks/, by its path without the ending."""
+    return json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: Iterable[int] = ()) -> str:
+    """A Markdown table; the columns `right` hold numbers."""
+    rule = ["---:" if column in right else "---" for column in range(len(head))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def wrapped(text: str, width: int = 100) -> str:
+    """Lines of a page, broken between words."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if len(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """Every task of training and inference on two cores."""
+    return ratios([*load("speed/speed")["tasks"], *load("speed/inference/speed")["tasks"]])
+
+
+def xeon() -> str:
+    """The trainings on another machine."""
+    return ratios(load("speed/xeon/speed")["tasks"])
+
+
+def ratios(tasks: Iterable[dict[str, Any]]) -> str:
+    """A row a task."""
+    head = (
+        "workload",
+        "JAX, images/s",
+        "PyTorch, images/s",
+        "JAX / PyTorch, 95 %",
+        "to the notebook's eager code",
+    )
+    rows = []
+    for task in tasks:
+        ours, theirs = (best(task, framework) for framework in ("JAX", "PyTorch"))
+        ratio, eager = task["jax_to_best"], task["jax_to_eager"]
+        rows.append(
+            (
+                f"{task['mode']} `{task['model']}`, batch {task['batch_size']}",
+                f"{ours:,.0f}",
+                f"{theirs:,.0f}",
+                f"{ratio['median']:.2f}, {ratio['low']:.2f} to {ratio['high']:.2f}",
+                f"{eager['median']:.2f}",
+            )
+        )
+    return table(head, rows, right=(1, 2, 4))
+
+
+def best(task: dict[str, Any], framework: str) -> float:
+    """Images a second of the framework's best variant."""
+    name = task["best"][framework]
+    return next(
+        timing["images_per_second"]["median"]
+        for timing in task["timings"]
+        if (timing["framework"], timing["variant"]) == (framework, name)
+    )
+
+
+def again() -> str:
+    """The second run of the closest task, and the notebook from start to end."""
+    ratio = load("speed/cifar/speed")["tasks"][0]["jax_to_best"]
+    seconds = {
+        (run["framework"], run["variant"]): run["seconds"]
+        for run in load("speed/notebook/speed")["notebook"]
+    }
+    theirs = [value for (framework, _), value in seconds.items() if framework == "PyTorch"]
+    return wrapped(
+        "The cifar stem at batch 128 is close: `torch.compile` varies between runs, and another, "
+        f"against eager and two forms of it, gave {ratio['median']:.2f} ({ratio['low']:.2f} to "
+        f"{ratio['high']:.2f}) ([run](benchmarks/speed/cifar/speed.md)). The notebook's five "
+        "epochs of the small CNN and its test, compilation included, take "
+        f"{seconds['JAX', 'scan']:.1f} s in JAX, {min(theirs):.1f} s in PyTorch at its best and "
+        f"{seconds['PyTorch', 'eager']:.1f} s by eager code, one run each "
+        "([run](benchmarks/speed/notebook/speed.md))."
+    )
+
+
+def timed(model: str, step: str) -> tuple[str, str, str]:
+    """A GPU's task."""
+    task = load(f"gpu/speed/{model}/speed")["tasks"][0]
+    ratio, name = task["jax_to_best"], task["best"]["PyTorch"]
+    return (
+        f"train `{model}`, batch {task['batch_size']}, images/s",
+        f"`benchmarks/gpu.sh speed-{step}`",
+        f"JAX {best(task, 'JAX'):,.0f}, PyTorch's best tried, `{name}`, "
+        f"{best(task, 'PyTorch'):,.0f}: {ratio['median']:.2f}, {ratio['low']:.2f} to "
+        f"{ratio['high']:.2f}; to the notebook's eager code {task['jax_to_eager']['median']:.1f}",
+    )

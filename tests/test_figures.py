@@ -1,0 +1,29 @@
+"""README and docs: their measured figures are those of the files under benchmarks/."""
+
+import pytest
+
+from benchmarks import figures
+from jax_impl.errors import InputError
+
+
+@pytest.mark.parametrize("page", figures.PAGES, ids=lambda page: page.stem)
+def test_a_page_holds_what_was_measured(page):
+    text = page.read_text()
+    assert figures.filled(text) == text, "run python benchmarks/figures.py"
+
+
+def test_every_section_is_on_a_page():
+    text = "".join(page.read_text() for page in figures.PAGES)
+    named = [name for _, name, *_ in figures.REGION.findall(text)]
+    assert sorted(named) == sorted(figures.SECTIONS)
+
+
+def test_a_figure_that_is_changed_by_hand_is_found():
+    text = figures.PAGES[0].read_text()
+    assert text.count("2,122,186") >= 2
+    assert figures.filled(text.replace("2,122,186", "2,122,187")) == text
+
+
+def test_a_marker_without_figures_is_told():
+    with pytest.raises(InputError, match="no figures named nosuch: choose of sample"):
+        figures.filled("<!-- figures: nosuch -->\n\n<!-- end -->")
