@@ -65,8 +65,10 @@ def parse(
     except SystemExit as stop:
         if stop.code:
             _tell(f"error: {_unwrapped(_one_line(errors.getvalue()), args)}")
-        elif shown := examples.get(next((a for a in args if a in examples), "")):
+            raise
+        if shown := examples.get(next((a for a in args if a in examples), "")):
             print("examples:", *shown, sep="\n  ")
+        sys.stdout.flush()
         raise
 
 
@@ -117,8 +119,10 @@ def _tell(text: str) -> None:
     if sys.stderr is None:  # it was closed, and print would take stdout in its place
         return
     text = LONG_WORD.sub(lambda word: f"{word[0][:100]}...{word[0][-20:]}", text)
-    with contextlib.suppress(OSError):
+    try:
         print(jax_impl.errors.shown(text, MOST), file=sys.stderr, flush=True)
+    except OSError:  # what is still buffered would fail again at the exit, and change its status
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _unforeseen(error: Exception) -> tuple[str, int]:

@@ -84,12 +84,25 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
 }
 
 
+DONE = {("train", "minus one"), ("run", "control characters"), ("convert", "zero")}
+"""Of what is taken, these are tried at once."""
+
+
 def cases() -> list[Any]:
     """But for flags, which take no value, and for names that are free."""
     left = {"run": {"accept", "data_dir"}, "train": {"data_dir"}, "speed": {"data_dir", "out"}}
     return [
-        pytest.param(command, field.name, name, id=f"{command} {field.name} {name}")
-        for command, (kind, _) in COMMANDS.items()
+        pytest.param(
+            command,
+            field.name,
+            name,
+            id=f"{command} {field.name} {name}",
+            # Where the value is taken the command does its work, which takes seconds.
+            marks=[pytest.mark.proof]
+            if name in quick.takes.get(field.name, ()) and (command, name) not in DONE
+            else [],
+        )
+        for command, (kind, quick) in COMMANDS.items()
         for field in dataclasses.fields(kind)
         if field.type is not bool and field.name not in left.get(command, ())
         for name in VALUES
