@@ -8,7 +8,7 @@ from typing import Any
 from jax_impl.errors import InputError, shown
 
 MOST = 2**31 - 1
-"""No size is larger."""
+"""No size and no count is larger."""
 
 STEMS = ("imagenet", "cifar")
 

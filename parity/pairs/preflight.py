@@ -113,10 +113,8 @@ def _no_float64(pair: Pair, state: Tensors, batch: Batch, device: str) -> str | 
                 case.variables(state),
                 batch.inputs,
             )
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # it did run in float32: a carry, a state or a check is of that
+    except (Exception, SystemExit) as error:
+        # It did run in float32: a carry, a state or a check is of that.
         return told(error)
     return None
 

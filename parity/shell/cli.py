@@ -100,7 +100,7 @@ def run(
         status = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop(sys.stdout)
         status = 0
     except Exception as error:
         text, status = _unforeseen(error)
@@ -122,7 +122,12 @@ def _tell(text: str) -> None:
     try:
         print(jax_impl.errors.shown(text, MOST), file=sys.stderr, flush=True)
     except OSError:  # what is still buffered would fail again at the exit, and change its status
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        _drop(sys.stderr)
+
+
+def _drop(stream: Any) -> None:
+    """What is still written to a stream goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _unforeseen(error: Exception) -> tuple[str, int]:
@@ -133,7 +138,7 @@ def _unforeseen(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno is not None:
         name = "" if error.filename is None else f" {jax_impl.errors.shown(str(error.filename))}"
         if not name and error.errno in (errno.ENOSPC, errno.EBADF):  # of print
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop(sys.stdout)
             name = " the standard output"
         return f"cannot use{name}: {error.strerror}", BAD_INPUT
     kind = type(error).__name__
@@ -186,8 +191,8 @@ def _keep_interrupts(unraisable: Any) -> None:
 def _unwrapped(text: str, args: Sequence[str]) -> str:
     """The text with the long arguments shortened, which tyro's box breaks into pieces."""
     for argument in args:
-        if len(argument) > LONGEST_ARGUMENT:
-            pieces = r"\s*".join(map(re.escape, argument))
+        if len(argument) > LONGEST_ARGUMENT and argument.strip():
+            pieces = r"\s*".join(re.escape(c) for c in argument if not c.isspace())
             text = re.sub(pieces, lambda _, a=argument: jax_impl.errors.shown(a), text)
     return text
 

@@ -5,11 +5,9 @@ import math
 
 from jax_impl.errors import InputError, shown
 from jax_impl.models import registry
+from jax_impl.models.registry import MOST
 from parity.shell.files import check_new
 from parity.shell.options import RunOptions, TrainOptions
-
-MOST = 2**31 - 1
-"""Epochs, steps, images in a batch."""
 
 MOST_MINUTES = 527_040
 """Those of a year."""

@@ -1,6 +1,10 @@
 """A module that computes in float32 by design beside a fault that is none of that."""
 
+import dataclasses
+
 import correct
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ports import attention, norms_in_float32
@@ -60,3 +64,17 @@ def test_training_leaves_out_a_zero_gradient_that_is_rounded_to_float32(seed):
     results = list(climb_all(correct.PAIRS["fused_attention"](seed), ["trajectory"], steps=10))
     assert all(r.passed for r in results), [r.detail for r in results]
     assert all(any("zero but for rounding: key.bias" in x for x in r.remarks) for r in results)
+
+
+def test_a_parameter_is_left_out_only_where_jax_has_no_gradient_either():
+    """The bias of a key is taken away by the softmax, and comes back without a value here."""
+    pair = correct.PAIRS["fused_attention"](7)
+
+    def apply(p, x):
+        back = p["key.bias"].sum()
+        return pair.jax_apply(p, x) + (back - jax.lax.stop_gradient(back)) * jnp.arange(5.0)
+
+    faulty = dataclasses.replace(pair, jax_apply=apply)
+    results = list(climb_all(faulty, ["trajectory"], steps=10))
+    assert any(r.passed is False for r in results)
+    assert not any("key.bias" in remark for r in results for remark in r.remarks)

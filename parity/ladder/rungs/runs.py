@@ -10,10 +10,14 @@ import torch
 from parity.ladder.alignment import aligned
 from parity.ladder.rounding import moved, moved_tree
 from parity.ladder.rungs import gradients
-from parity.ladder.tolerance import scales_of
+from parity.ladder.tolerance import SAME_IN_FLOAT32, scales_of
 from parity.pairs.case import Case, precision
+from parity.pairs.leafmap import COPY
 from parity.pairs.pair import Batch, Tensors, to_numpy
 from parity.pairs.trees import leaves, rows, take
+
+PARAMETERS_BAR = 1e-10
+"""Relative: of trained parameters, and of what they give."""
 
 SAME = 1e-4
 """Relative: a loss that moves by less with the order of the examples does not depend on it."""
@@ -133,11 +137,14 @@ def own_noise(ours: float, theirs: float) -> float:
 
 
 def only_rounded(case: Case, state: Tensors, batch: Batch) -> frozenset[str]:
-    """The parameters by which PyTorch's gradient is zero but for its rounding.
+    """The parameters by which both gradients are zero but for rounding, JAX's in float32.
 
     As by a key's bias, which a softmax takes away. An optimizer that divides by the gradient's size
     makes steps of that rounding.
     """
-    found = gradients.theirs(case)(state, batch)
-    scales = scales_of(found, found)
-    return frozenset(n for n, g in found.items() if g.any() and np.abs(g).max() < scales[n])
+    with precision(case.dtype):
+        ours = gradients.ours(case)(state, batch)
+    ours, theirs = gradients.matched(case, ours, gradients.theirs(case)(state, batch), [])
+    scales = scales_of(ours, theirs, SAME_IN_FLOAT32)
+    moved = {n.partition(COPY)[0] for n, g in theirs.items() if np.abs(g).max() >= scales[n]}
+    return frozenset(n.partition(COPY)[0] for n, g in theirs.items() if g.any()) - moved

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from parity.ladder.result import Comparison, nothing
-from parity.ladder.rungs.runs import Run, in_torch_layout, own_noise
+from parity.ladder.rungs.runs import PARAMETERS_BAR, Run, in_torch_layout, own_noise
 from parity.ladder.tolerance import relative_error
 from parity.pairs.case import Case
 from parity.pairs.pair import Batch, Tensors
 from parity.pairs.trees import rows
 
-BAR = 1e-10
 EVALUATED = "relative difference of outputs in eval mode"
 
 
@@ -46,7 +45,7 @@ def evaluated(
             max(relative_error(again[0][path], first[path]) for path in first),
             max(relative_error(again[1][path], second[path]) for path in first),
         )
-    tolerance = max(BAR, multiple * own)
+    tolerance = max(PARAMETERS_BAR, multiple * own)
     detail = f"{sum(rows(batch.inputs) for batch in batches)} examples after {step} steps"
     if own:
         detail += f"; a second run differs by up to {own:.1e}"

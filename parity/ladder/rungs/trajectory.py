@@ -28,6 +28,7 @@ from jax_impl.errors import listed
 from parity.ladder import arithmetic, design
 from parity.ladder.result import Comparison, Result, StepError, nothing, result
 from parity.ladder.rungs.runs import (
+    PARAMETERS_BAR,
     Run,
     jax_run,
     only_rounded,
@@ -44,7 +45,7 @@ from parity.pairs.leafmap import COPY
 from parity.pairs.pair import Batch, Pair, Tensors
 
 STEPS = 60
-PARAMETERS_BAR, STATISTICS_BAR = 1e-10, 1e-11
+STATISTICS_BAR = 1e-11
 CHAOS = 1e-4
 UNIT = "relative difference of parameters in training"
 SECOND_RUNS = 4
