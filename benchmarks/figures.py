@@ -24,7 +24,8 @@ from parity.shell import cli
 from parity.shell.files import write_whole
 
 PAGES = ROOT / "README.md", ROOT / "docs" / "speed.md"
-REGION = re.compile(r"(<!-- figures: (\w+) -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+BEGIN, END = "<!-- figures: ", "<!-- end -->"
+REGION = re.compile(rf"({BEGIN}(\w+) -->\n)((?:(?!{BEGIN}).)*?)(\n{END})", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +41,25 @@ def main(options: Options) -> None:
     for page in options.pages:
         if not page.is_file():
             raise InputError(f"there is no {page}")
-    for page in options.pages:
-        write_whole(page, filled(page.read_text()).encode())
+    pages = {page: filled(page.read_text()) for page in options.pages}
+    for page, text in pages.items():
+        write_whole(page, text.encode())
 
 
 def filled(text: str) -> str:
     """The page with every region made anew.
 
     Raises:
-        InputError: a marker names no figures.
+        InputError: a marker names no figures or those of another, or has no other end.
     """
+    names = [name for _, name, *_ in REGION.findall(text)]
+    if not len(names) == text.count(BEGIN) == text.count(END):
+        raise InputError(
+            f"{text.count(BEGIN)} markers begin figures, {text.count(END)} end them, and "
+            f"{len(names)} do both: write {BEGIN}NAME --> and {END}"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"the figures named {twice[0]} are there twice")
 
     def made(region: re.Match[str]) -> str:
         if region[2] not in SECTIONS:

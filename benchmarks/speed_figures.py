@@ -5,12 +5,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jax_impl.errors import InputError, one_line
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def load(name: str) -> dict[str, Any]:
     """A result under benchmarks/, by its path without the ending."""
-    return json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
+    path = ROOT / "benchmarks" / f"{name}.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {one_line(error)}") from error
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: Iterable[int] = ()) -> str:

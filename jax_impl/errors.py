@@ -1,15 +1,17 @@
-"""The error that means bad input."""
+"""The error that means bad input, and what its one line is made of."""
 
-from collections.abc import Mapping
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
 
 
 class InputError(ValueError):
     """Bad input. The message is one line: what was wrong, where, and what to do."""
 
 
-def one_line(error: BaseException) -> str:
-    """What an exception of somebody else's says, or else its type, on one line."""
-    return " ".join(str(error).split())[:400] or type(error).__name__
+def one_line(error: BaseException, most: int = 400) -> str:
+    """What an exception of somebody else's says, or else its type, on one line, shortened."""
+    return shown(" ".join(str(error).split()), most) or type(error).__name__
 
 
 def shown(name: str, most: int = 80) -> str:
@@ -37,3 +39,17 @@ def mismatches(
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
+
+
+@contextlib.contextmanager
+def silent_logs() -> Iterator[None]:
+    """What Orbax and TFDS log of a file that they cannot use is told by the error alone."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

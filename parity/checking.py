@@ -139,6 +139,8 @@ def climb_all(
     for name in pair.accept:
         if not set(name.lower().split()) - COMMON_WORDS:
             raise InputError(f"{pair.name}: accept={name!r} would accept anything: say more words")
+    if not (pair.name.isprintable() and pair.name.strip()):
+        raise InputError(f"a pair is named {pair.name!r}: give it a name that can be printed")
     if steps < 1:
         raise InputError(f"{pair.name}: steps is {steps}: give 1 or more")
     if not 0 <= seed < 2**32:
@@ -243,8 +245,9 @@ def _rung(rung: str, held: _Climb) -> list[Result]:
         if rung == "init":
             return [r for r in [init.run(pair, held.seed)] if r is not None]
         if rung == "trajectory":
-            if not held.wide and held.no_float64 is None:
-                return []
+            if held.narrow == ("bfloat16",) and not held.wide and held.no_float64 is None:
+                why = "training is compared in float64 and float32 alone"
+                return [result(pair.name, rung, "bfloat16", nothing(trajectory.UNIT, why))]
             run = trajectory.run(
                 pair,
                 state,
@@ -254,7 +257,7 @@ def _rung(rung: str, held: _Climb) -> list[Result]:
                 jit=held.jit,
                 narrow="float32" in held.narrow,
                 strict=held.strict,
-                dtype="float64" if held.no_float64 is None else "float32",
+                dtype="float64" if held.wide else "float32",
             )
             return list(run)
         found = climb(

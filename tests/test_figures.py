@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import figures
+from benchmarks import figures, speed_figures
 from jax_impl.errors import InputError
 
 
@@ -27,3 +27,29 @@ def test_a_figure_that_is_changed_by_hand_is_found():
 def test_a_marker_without_figures_is_told():
     with pytest.raises(InputError, match="no figures named nosuch: choose of sample"):
         figures.filled("<!-- figures: nosuch -->\n\n<!-- end -->")
+
+
+BEGIN, END = "<!-- figures: speed -->\n", "\n<!-- end -->"
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        (f"{BEGIN}a\n{BEGIN}b{END}", "2 markers begin figures, 1 end them"),
+        (f"{BEGIN}a\ntext", "1 markers begin figures, 0 end them"),
+        (f"text{END}", "0 markers begin figures, 1 end them"),
+        (f"{END}\n{BEGIN}", "0 do both"),
+        (f"{BEGIN}a{END}\n{BEGIN}b{END}", "speed are there twice"),
+    ],
+)
+def test_text_between_markers_that_do_not_belong_together_is_never_replaced(text, problem):
+    with pytest.raises(InputError, match=problem):
+        figures.filled(text)
+
+
+def test_a_result_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed_figures, "ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "a.json").write_text("{")
+    with pytest.raises(InputError, match="cannot read .*a.json"):
+        speed_figures.load("a")

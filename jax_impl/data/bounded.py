@@ -55,13 +55,15 @@ class Member(tarfile.TarInfo):
         return found
 
 
-def check_pickle(content: bytes) -> None:
-    """Raises UnpicklingError if an unpickler would set aside more than the content has bytes.
+def check_pickle(content: bytes, start: int = 0) -> int:
+    """Where the pickle that begins at `start` ends.
 
+    Raises UnpicklingError if an unpickler would set aside more than the content has bytes.
     Arguments are read as `pickletools.genops` does, but for the text of Python 2's, which that
     takes for ASCII; a reader raises ValueError where an argument claims more than there is.
     """
     file = io.BytesIO(content)
+    file.seek(start)
     while code := file.read(1):
         operation = OPERATIONS.get(code)
         if operation is None:
@@ -74,4 +76,5 @@ def check_pickle(content: bytes) -> None:
         if memo and argument is not None and not 0 <= int(argument) <= len(content):
             raise pickle.UnpicklingError(f"its memo has the entry {argument}")
         if operation.name == "STOP":
-            return
+            break
+    return file.tell()

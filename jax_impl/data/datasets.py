@@ -15,7 +15,7 @@ import numpy as np
 
 from jax_impl.data import archive
 from jax_impl.data.archive import Dataset, Split
-from jax_impl.errors import InputError, one_line
+from jax_impl.errors import InputError, one_line, silent_logs
 
 __all__ = [
     "MEAN",
@@ -110,13 +110,14 @@ def _load_tfds(data_dir: Path, records: int) -> Dataset:
     import tensorflow_datasets as tfds
 
     try:
-        # The images come as PNG bytes, which Pillow alone decodes in half the time TFDS takes.
-        sources: Any = tfds.data_source(
-            "cifar10",
-            data_dir=data_dir,
-            download=False,
-            decoders={"image": tfds.decode.SkipDecoding()},
-        )
+        with silent_logs():
+            # The images come as PNG bytes, which Pillow alone decodes in half the time TFDS takes.
+            sources: Any = tfds.data_source(
+                "cifar10",
+                data_dir=data_dir,
+                download=False,
+                decoders={"image": tfds.decode.SkipDecoding()},
+            )
         class_names = tuple(sources["train"].dataset_info.features["label"].names)
         train = _canonical(sources["train"], "train_", 5 * records)
         test = _canonical(sources["test"], "test_", records)
@@ -155,6 +156,9 @@ def write_tfds(dataset: Dataset, data_dir: Path) -> None:
 
     TFDS's builder needs TensorFlow to generate its examples; this one has its features, names
     and keys, hence its shuffled order, and takes the examples from arrays.
+
+    Raises:
+        InputError: it cannot be written.
     """
     from tensorflow_datasets.image_classification import Cifar10
 
@@ -169,8 +173,13 @@ def write_tfds(dataset: Dataset, data_dir: Path) -> None:
                 "test": _examples(dataset.test, "test_"),
             }
 
-    with quiet_tfds():
-        FromArrays(data_dir=data_dir, file_format="array_record").download_and_prepare()
+    try:
+        with quiet_tfds():
+            FromArrays(data_dir=data_dir, file_format="array_record").download_and_prepare()
+    except RuntimeError as error:
+        if "write() failed" not in str(error):  # as ArrayRecord says of a full disk
+            raise
+        raise InputError(f"cannot write {data_dir / TFDS_FOLDER}: {one_line(error)}") from error
 
 
 def _examples(split: Split, prefix: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,11 +1,13 @@
 """Variables as an Orbax checkpoint: a folder that appears complete or not at all."""
 
-import contextlib
+import dataclasses
+import gc
 import json
-import logging
 import os
 import re
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax import tree_util
 
-from jax_impl.errors import InputError, listed, mismatches, one_line, shown
+from jax_impl.errors import InputError, listed, mismatches, one_line, shown, silent_logs
 from jax_impl.models.model import Model, Variables
 from jax_impl.training.checksums import checker, checksums
 
@@ -74,11 +76,12 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
         raise InputError(f"cannot write {path}: Orbax takes names in UTF-8 alone") from error
     try:
         # Orbax's own threads write on after an interruption: here Ctrl-C waits for them.
-        with _silent(), ThreadPoolExecutor(1) as executor:
+        with silent_logs(), ThreadPoolExecutor(1) as executor:
             executor.submit(write).result()
     # Orbax's storage meets a full disk with a ValueError.
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or one_line(error)
+        _let_go(error)
         raise InputError(f"cannot write {path}: {problem}") from error
 
 
@@ -89,7 +92,18 @@ def restore(path: Path, model: Model) -> Variables:
         InputError: it is no checkpoint, or one of another model; every entry that is missing,
             unexpected or of another shape is named.
     """
-    with _silent(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    if not isinstance(sys.unraisablehook, _Unraisable):
+        sys.unraisablehook = _Unraisable(sys.unraisablehook)
+    try:
+        with silent_logs():
+            return _restored(path, model)
+    except InputError as error:
+        _let_go(error.__cause__)
+        raise
+
+
+def _restored(path: Path, model: Model) -> Variables:
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         # Orbax and its storage meet damaged files with errors of many types.
         try:
             metadata = checkpointer.metadata(path.resolve())
@@ -113,16 +127,27 @@ def restore(path: Path, model: Model) -> Variables:
     return Variables(tree["params"], tree.get("batch_stats", {}))
 
 
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """What Orbax logs of a folder that it cannot read or write is told by the error alone."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _let_go(error: BaseException | None) -> None:
+    """What Orbax began before its error, and never ended, goes without a word."""
+    if error is not None:
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+    with silent_logs(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unraisable:
+    """`sys.unraisablehook`, but silent of reads that end after another read has failed.
+
+    Orbax closes its event loop at the first error, and its storage's threads do not know.
+    """
+
+    before: Callable[[Any], Any]
+
+    def __call__(self, told: Any) -> None:
+        if str(told.exc_value) != "Event loop is closed":
+            self.before(told)
 
 
 def _check(found: Any, model: Model, path: Path) -> None:

@@ -14,4 +14,8 @@ def keep_compiled() -> None:
     given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if given is None:
         directory = Path(platformdirs.user_cache_dir("jax-torch-parity")) / "compiled"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError:  # no home to write to: then each run compiles anew
+            return
         jax.config.update("jax_compilation_cache_dir", str(directory))

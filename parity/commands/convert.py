@@ -5,7 +5,6 @@ what is written is what the model has.
 """
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from jax_impl.training import checkpoint
 from jax_impl.training.checksums import checksums
 from parity.pairs.weight_files import read_pickled, read_safetensors
 from parity.pairs.weights import named_leaves, problem_of, to_arrays, to_flax, to_tensor
-from parity.shell.files import cannot_write, weights_metadata
+from parity.shell.files import cannot_write, exchange, remove, weights_metadata
 from parity.shell.options import ConvertOptions
 from parity.shell.recipes import check_seed
 
@@ -128,6 +127,7 @@ def write(path: Path, variables: Variables, spec: registry.Spec, model: Model) -
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     except OSError as error:
         raise cannot_write(path, error) from error
+    done = False
     try:
         new, kind = staging / path.name, _kind(path)
         if kind == "orbax":
@@ -142,18 +142,21 @@ def write(path: Path, variables: Variables, spec: registry.Spec, model: Model) -
             arrays = to_arrays(variables, model)
             torch.save({name: to_tensor(value) for name, value in arrays.items()}, new)
         _put_in_place(new, path, staging / "old")
+        done = True
     # PyTorch reports a full disk by a RuntimeError.
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot write {path}: {one_line(error)}") from error
     finally:
         if os.path.lexists(path) or not (staging / "old").exists():
-            shutil.rmtree(staging, ignore_errors=True)
+            remove(staging, 0.0 if done else 0.5)
 
 
 def _put_in_place(new: Path, path: Path, kept: Path) -> None:
-    """Renames `new` to `path`; a folder there is `kept`, and put back if that does not happen."""
+    """Renames `new` to `path`; a folder there changes places with it, or is `kept` meanwhile."""
     if not path.is_dir() or path.is_symlink():
         new.replace(path)
+        return
+    if exchange(new, path):
         return
     try:
         path.rename(kept)

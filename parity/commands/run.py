@@ -36,6 +36,7 @@ def run(options: RunOptions) -> int:
     """Climbs the ladder; returns the exit status: 0 if every check passed, 1 if one failed."""
     check_run(options)
     out = options.out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")
+    place = out.absolute()  # a pair may change the current folder
     console = Console()
     keep_compiled()
     device = choose_device(options.device)
@@ -67,14 +68,20 @@ def run(options: RunOptions) -> int:
         raise stopped
     if not results:
         raise InputError(f"there is nothing to compare by --rungs {' '.join(options.rungs)} here")
-    why = None if stopped is None else type(stopped).__name__
-    made = report.Report(describe(device), about, results, rows, why)
-    report.write(made, out)
+    made = report.Report(describe(device), about, results, rows, _reason(stopped))
+    report.write(made, place)
     report.show(made, console)
     console.line(f"report: {out / 'report.html'}, report.md and report.json")
     if stopped is not None:
         raise stopped
     return 0 if made.passed else 1
+
+
+def _reason(stopped: BaseException | None) -> str | None:
+    """What stopped the run, for the report."""
+    if isinstance(stopped, KeyboardInterrupt):
+        return "SIGTERM" if stopped.args else "Ctrl-C"
+    return None if stopped is None else type(stopped).__name__
 
 
 def load_pair(text: str) -> Pair:
@@ -94,7 +101,7 @@ def load_pair(text: str) -> Pair:
     except (Exception, SystemExit) as error:
         raise InputError(f"--pair {text}: {told(error)}") from error
     if not isinstance(made, Pair):
-        raise InputError(f"--pair {text} returns a {type(made).__name__}, not a parity.Pair")
+        raise InputError(f"--pair {text} returns {type(made).__name__}, not a parity.Pair")
     return made
 
 

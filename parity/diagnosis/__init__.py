@@ -57,8 +57,17 @@ def _diagnosed(failed: Result, known: Known) -> Diagnosis:
     follows = _follows(failed, known)
     if follows is not None:
         return follows
-    if failed.dtype in EPS and known.in_float64:
-        return precision_.find(known, failed)
+    if failed.dtype not in EPS or not known.in_float64:
+        return _in_float64(failed, known)
+    if "float64" not in known.dtypes:  # what fails there too has not been told
+        why = _in_float64(failed, known)
+        if not why.text.startswith("nothing departs"):
+            return why
+    return precision_.find(known, failed)
+
+
+def _in_float64(failed: Result, known: Known) -> Diagnosis:
+    """What departs where both compute in float64, or in float32 where JAX's model does not."""
     if failed.rung == "optimizer":
         why = optimizer.find(known.case, known.state)
         if why.module is not None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from parity.diagnosis.optimizer_problem import THIN, Problem, problem
 from parity.diagnosis.optimizer_rules import Rules, follow, rules
 from parity.diagnosis.optimizer_rules import trajectory as trajectory
 from parity.ladder.tolerance import FLOAT64_TOLERANCE, relative_error
+from parity.pairs.budget import Budget
 from parity.pairs.optimizers import OptimizerSpec
 from parity.pairs.pair import Tensors
 
@@ -184,7 +184,7 @@ class _Search:
     def pairs(self) -> dict[str, set[str]]:
         """Two faults at once, those that are listed first tried first; until one explains all."""
         found: dict[str, set[str]] = {}
-        until = time.monotonic() + SECONDS
+        budget = Budget(SECONDS)
         for number, group in enumerate(self.groups):
             names = [name for name in group.names if name in self.departing]
             few = self.given.only(names[:FEW], FEW)
@@ -194,7 +194,7 @@ class _Search:
                 changes = listed[first][1] | listed[second][1]
                 if len(changes) < len(listed[first][1]) + len(listed[second][1]):
                     continue
-                if time.monotonic() > until:
+                if not budget.left:
                     break
                 if not self._fits(dataclasses.replace(group.base, **changes), few, some=True):
                     continue

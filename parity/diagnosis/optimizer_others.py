@@ -6,7 +6,6 @@ place of the pair's.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from parity.diagnosis.optimizer_causes import AGREEMENT, IMPROVEMENT, ROUNDING, 
 from parity.diagnosis.optimizer_faults import BETAS, DECAYS, LIMITS
 from parity.diagnosis.optimizer_problem import Problem, problem
 from parity.ladder.rungs import optimizer
+from parity.pairs.budget import Budget
 from parity.pairs.case import Case, precision
 from parity.pairs.pair import Optimizer, Tensors
 
@@ -54,12 +54,12 @@ KNOWN = {
 
 def cause(case: Case, state: Tensors, given: Problem) -> str | None:
     """What PyTorch's optimizer must be changed to, or is not; None if that is not found."""
-    until = time.monotonic() + SECONDS
+    budget = Budget(SECONDS)
     for made in (_of_torch, _of_optax):
         for text, found in made(case, state, given):
             if found:
                 return text
-            if time.monotonic() > until:
+            if not budget.left:
                 return None
     return None
 

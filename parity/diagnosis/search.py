@@ -1,11 +1,11 @@
 """Which changes of PyTorch's calls, one or several at once, make a number what JAX has."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from parity.diagnosis.sites import Change, Site, observed
 from parity.diagnosis.suspects import Call, backward_suspects, suspects
+from parity.pairs.budget import Budget
 
 DEPTH = 3
 """So many faults are looked for at once."""
@@ -16,18 +16,6 @@ PROMISING = 0.3
 
 Error = Callable[[tuple[Change, ...]], float]
 """How far PyTorch, with these changes, is from JAX, relative."""
-
-
-class Budget:
-    """Seconds until no further suspect is tried."""
-
-    def __init__(self, seconds: float):
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left(self) -> bool:
-        """Whether there is time."""
-        return time.monotonic() < self._end
 
 
 class Found(NamedTuple):

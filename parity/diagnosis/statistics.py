@@ -106,7 +106,8 @@ def _explained(
         single = list_suspects(run, [site for site, _ in calls])
     tries += [(change,) for change in single]
     for changes in tries:
-        if changes and budget.left and _fits(known, wanted, changes):
+        known_name = all(known.is_accepted(change.text) for change in changes)
+        if changes and (budget.left or known_name) and _fits(known, wanted, changes):
             return list(changes)
     return []
 

@@ -84,7 +84,7 @@ def _compared(known: Known, rung: str) -> Compared:
         stepper = case.stepper()
     ours, theirs = runs.jax_run(case, state, stepper), runs.torch_run(case, state)
     again = runs.torch_run(case, state, 1, FLOAT32_EPS if known.float32_inside else None)
-    rounding = frozenset[str]()
+    rounding: runs.Idle = {}
     if known.float32_inside:
         with applied(known.changes):
             rounding = runs.only_rounded(case, state, batches[0])
@@ -94,12 +94,11 @@ def _compared(known: Known, rung: str) -> Compared:
         for step in range(max(LOOKED, min(2 * len(batches) + 1, 20))):
             for run in (ours, theirs, again):
                 run.step(batches[step % len(batches)])
-            reference, second = theirs.look(), again.look()
+            reference, second = (runs.without(rounding, run.look()) for run in (theirs, again))
             # Of a gradient that is zero by mathematics Adam makes steps of rounding.
             own = {n: relative_error(second[n], reference[n]) for n in reference}
             allowed.append({n: max(SAME, NOISE_MULTIPLE * value) for n, value in own.items()})
-            found = {n: v for n, v in ours.look().items() if n.partition(COPY)[0] not in rounding}
-            looks.append(found)
+            looks.append(runs.without(rounding, ours.look()))
             errors = {
                 name: (relative_error(value, reference[base]), allowed[-1][base])
                 for name, value in looks[-1].items()
@@ -112,6 +111,7 @@ def _compared(known: Known, rung: str) -> Compared:
         in_eval = None
         if rung == "eval_after_training":
             in_eval = _in_eval_mode(known, ours, theirs, again)
+    state = runs.without(rounding, state)
     still = [
         name
         for name in case.pair.parameters

@@ -115,10 +115,7 @@ def scales_of(ours: Tensors, theirs: Tensors, rounding: float = ZERO) -> dict[st
     `rounding`, where a module computes in float32 inside.
     """
     largest = {name: _largest(theirs[name]) for name in theirs}
-    layers: dict[str, float] = {}
-    for name, value in largest.items():
-        layer = name.rpartition(".")[0]
-        layers[layer] = max(layers.get(layer, 0.0), value)
+    layers = largest_by_layer(theirs)
     overall = max(layers.values(), default=0.0)
     found = {}
     for name, value in largest.items():
@@ -126,6 +123,15 @@ def scales_of(ours: Tensors, theirs: Tensors, rounding: float = ZERO) -> dict[st
         zero = value <= ZERO * layer and _largest(ours[name]) <= max(ZERO, rounding) * layer
         found[name] = layer if zero else value
     return found
+
+
+def largest_by_layer(tensors: Tensors) -> dict[str, float]:
+    """By what a tensor's name begins with, to its last dot, the largest value."""
+    layers: dict[str, float] = {}
+    for name, value in tensors.items():
+        layer = name.rpartition(".")[0]
+        layers[layer] = max(layers.get(layer, 0.0), _largest(value))
+    return layers
 
 
 def _largest(value: np.ndarray) -> float:

@@ -6,7 +6,6 @@ the sum of two such, is recognised; of any other it is only known that it is mad
 """
 
 import math
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from parity.pairs.budget import Budget
 
 _BASE = 128
 _SECONDS = 20.0
@@ -160,10 +161,10 @@ def _look_into(
 ) -> None:
     """Finds sums of several entries, one entry after the other, while there is time."""
     wanted = [i for i, leaf in enumerate(found) if leaf.problem]
-    deadline = time.monotonic() + _SECONDS
+    budget = Budget(_SECONDS)
     parts: dict[int, list[Term]] = {i: [] for i in wanted}
     for name in state if wanted else ():
-        if time.monotonic() > deadline:
+        if not budget.left:
             return
         ones, numbered = sent_alone(frozenset({name}))
         for i in wanted:

@@ -18,6 +18,7 @@ import safetensors
 
 from jax_impl.errors import InputError, listed, one_line, shown
 from jax_impl.training.checksums import checker
+from parity.pairs import legacy
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Under which a training checkpoint keeps its state_dict."""
@@ -80,22 +81,28 @@ def read_pickled(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} needs PyTorch to be read: pip install 'jax-torch-parity[torch]'"
         ) from error
-    _check_zip(path)
+    zipped = zipfile.is_zipfile(path)
     try:
+        if zipped:
+            _check_zip(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with the file is told in one line
-            try:
-                found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError:  # PyTorch's format of before 2020 cannot be mapped
-                found = torch.load(path, map_location="cpu", weights_only=True)
+            # Not mapped: then PyTorch would not compare a tensor's size with its part's.
+            file = path if zipped else legacy.checked(path)
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
+        if not zipped:
+            what = "is cut off" if path.read_bytes()[:2] == b"PK" else "is no file of torch.save's"
+            raise InputError(f"{path} {what}, or damaged ({one_line(error, 200)})") from error
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         problem = f"the code {code[1]}, which is not run" if code else "no readable weights"
         advice = "save model.state_dict() alone, by torch.save's default protocol"
         raise InputError(f"{path} holds {problem}: {advice}") from error
     # Damaged files meet PyTorch with errors of many types.
     except Exception as error:
-        raise InputError(f"cannot read {path}: {one_line(error)[:200]}") from error
+        raise InputError(f"cannot read {path}: {one_line(error, 200)}") from error
     for name in NESTED:
         if isinstance(found, dict) and isinstance(found.get(name), dict):
             found = found[name]
@@ -131,15 +138,13 @@ def _odd(tensor: Any) -> str | None:
 
 def _check_zip(path: Path) -> None:
     """Refuses a zip of PyTorch's with a wrong checksum, or compressed, which is read as it lies."""
-    if not zipfile.is_zipfile(path):
-        return  # PyTorch's format of before 2020, or none of it
     try:
         with zipfile.ZipFile(path) as file:
             packed = [e.filename for e in file.infolist() if e.compress_type != zipfile.ZIP_STORED]
             damaged = None if packed else file.testzip()
     # zipfile meets damaged headers with errors of many types.
     except Exception as error:
-        raise InputError(f"{path} is damaged ({one_line(error)[:200]})") from error
+        raise InputError(f"{path} is damaged ({one_line(error, 200)})") from error
     if packed:
         raise InputError(
             f"{path} is compressed ({shown(packed[0])}): save it again with torch.save"

@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import errno
 import io
+import itertools
 import logging
 import os
 import re
@@ -58,6 +59,12 @@ def parse(
     args = sys.argv[1:] if args is None else args
     if sys.stdout is None:  # it was closed (>&-)
         sys.stdout = open(os.devnull, "w")
+    for before, argument in itertools.pairwise(["", *args]):
+        option, _, value = argument.partition("=")
+        if not (value if option.startswith("--") and "=" in argument else argument).strip():
+            where = option.strip() or f"an argument{f' after {before}' if before else ''}"
+            _tell(f"error: {where} is blank (--help lists the options)")
+            sys.exit(BAD_INPUT)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -89,13 +96,13 @@ def run(
         options = parse(options_type, args, prog, examples)
         status = function(options) or 0
         sys.stdout.flush()
+        _ignore_signals()  # all is done: while libraries are unloaded there is nothing to interrupt
     except (jax_impl.errors.InputError, torch_ref.errors.InputError) as error:
         _tell(f"error: {error}")
         atexit.register(_silence)
         status = BAD_INPUT
     except KeyboardInterrupt as interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # a second one finds nothing left to end
+        _ignore_signals()  # a second one finds nothing left to end
         _tell(f"interrupted{f': {interrupt}' if interrupt.args else ''}")
         status = INTERRUPTED
     except BrokenPipeError:
@@ -107,6 +114,11 @@ def run(
         _tell(f"error: {text}")
         atexit.register(_silence)
     sys.exit(status)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end(number: int, frame: Any) -> None:
@@ -142,6 +154,9 @@ def _unforeseen(error: Exception) -> tuple[str, int]:
             name = " the standard output"
         return f"cannot use{name}: {error.strerror}", BAD_INPUT
     kind = type(error).__name__
+    if "Unable to initialize backend" in text:
+        named = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX cannot start with JAX_PLATFORMS={named!r} ({text[:200]})", BAD_INPUT
     try:
         handle, name = tempfile.mkstemp(prefix="parity-error-", suffix=".txt", text=True)
         with os.fdopen(handle, "w") as file:

@@ -1,11 +1,13 @@
 """JSON that every reader takes, and files that appear complete or not at all."""
 
 import contextlib
+import ctypes
 import json
 import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,26 @@ def whole_directory(directory: Path) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise cannot_write(directory, error) from error
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Two names change places in one step; False where the system or the disk has no such step."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2  # Linux with a C library of 2018
+    except (OSError, AttributeError):
+        return False
+    here, exchanging = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2(here, os.fsencode(one), here, os.fsencode(other), exchanging) == 0
+
+
+def remove(folder: Path, seconds: float = 0.0) -> None:
+    """Removes a folder into which a library's threads may write for so many `seconds` yet."""
+    until = time.monotonic() + seconds
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        if time.monotonic() >= until:
+            return
+        time.sleep(0.05)
 
 
 def check_new(directory: Path) -> None:

@@ -9,7 +9,6 @@ import json
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,10 +20,8 @@ from torch_ref import layout
 MANIFEST = "prepared.json"
 SCHEMA = 1
 PROBE_SECONDS = 3.0
-STAGING, LOCK = ".preparing-", "lock"
-"""What a preparation is made in, and the file in it that is locked until it ends."""
-UNLOCKED_SECONDS = 60
-"""After so long a folder without a lock is nobody's."""
+STAGING, LOCK, OLD = ".preparing-", "lock", "old"
+"""What a preparation is made in; in it what is locked until it ends, and what it replaces."""
 
 Log = Callable[[str], None]
 
@@ -98,6 +95,8 @@ def prepare(
         NoNetwork: nothing is prepared, no archive named, and none can be downloaded.
         InputError: the archive is unusable, something else is there, or it cannot be written.
     """
+    for folder in data_dir.glob(f"{STAGING}*"):
+        _remove_abandoned(folder)
     if not overwrite and (found := _keep(data_dir, archive)) is not None:
         log(f"CIFAR-10 is already prepared in {data_dir}")
         return found
@@ -124,7 +123,7 @@ def prepare(
         if not overwrite and (found := _keep(data_dir, archive)) is not None:
             log(f"CIFAR-10 was prepared in {data_dir} by another process meanwhile")
             return found
-        _install(new, data_dir, staging / "old")
+        _install(new, data_dir, staging / OLD)
     log(f"prepared CIFAR-10 in {data_dir}")
     return prepared
 
@@ -174,8 +173,6 @@ def _staging(data_dir: Path) -> Iterator[Path]:
     made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        for folder in data_dir.glob(f"{STAGING}*"):
-            _remove_abandoned(folder)
         with _locked_folder(data_dir) as staging:
             yield staging
     except OSError as error:
@@ -191,27 +188,56 @@ def _locked_folder(data_dir: Path) -> Iterator[Path]:
     """A new folder in `data_dir` that no other preparation takes for abandoned."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=STAGING, dir=data_dir))
-        with open(folder / LOCK, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / LOCK).exists():  # one removed it before it was locked
-                continue
-            try:
+        try:
+            with open(folder / LOCK, "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not (folder / LOCK).exists():  # one removed it before it was locked
+                    continue
                 yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            return
+        except FileNotFoundError:
+            if folder.exists():
+                raise
+            continue  # the same, before there was a lock
+        finally:
+            _remove_staging(folder)
+        return
+
+
+def _remove_staging(folder: Path) -> None:
+    """Removes it, the lock last: what has none is empty, should the process be ended meanwhile."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes what a preparation was made in, if its process is gone: with it went its lock."""
+    """Removes what a preparation was made in, if its process is gone: with it went its lock.
+
+    What it had put aside goes back where it was, unless all that replaces it is in place.
+    """
     with contextlib.suppress(OSError):
         try:
             with open(folder / LOCK) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except FileNotFoundError:  # it has just been made, or its process was ended before that
-            if time.time() - folder.stat().st_mtime > UNLOCKED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+                if not (folder.parent / MANIFEST).exists():
+                    _put_back(folder / OLD, folder.parent)
+                _remove_staging(folder)
+        except FileNotFoundError:
+            folder.rmdir()
+
+
+def _put_back(old: Path, data_dir: Path) -> None:
+    """Moves what is in `old` back, the manifest last; what lies there now is of the new."""
+    for target in _targets(data_dir):
+        source = old / target.relative_to(data_dir)
+        if source.exists():
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(target)
 
 
 def _build(folder: Path, dataset: datasets.Dataset, prepared: Prepared, log: Log) -> None:

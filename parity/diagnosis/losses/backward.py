@@ -1,7 +1,6 @@
 """Where the gradient of a loss by the outputs is stopped, on one side alone."""
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from parity.diagnosis.losses.calls import Changing, LossCall, Suspect, described
 from parity.diagnosis.losses.trials import ERRORS
 from parity.ladder.rungs.loss import cloned, torch_gradients
 from parity.ladder.tolerance import relative_error
+from parity.pairs.budget import Budget
 from parity.pairs.pair import Tensors
 from parity.pairs.widening import widened
 
@@ -48,9 +48,9 @@ def stopped(
         _suspects(mode.calls, mode.results),
         key=lambda single: mode.calls[single[1][0][0]].name == "__getitem__",
     )
-    deadline = time.monotonic() + SECONDS
+    budget = Budget(SECONDS)
     for text, changes in itertools.chain(singles, _everywhere(mode.calls, singles), _two(singles)):
-        if time.monotonic() > deadline:
+        if not budget.left:
             return None
         given: dict[int, list[Suspect]] = {}
         for index, suspect in changes:

@@ -1,7 +1,6 @@
 """Which change of PyTorch's loss gives JAX's values: one, one in several places, two at once."""
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from parity.diagnosis.losses.functions import suspects
 from parity.diagnosis.losses.numbers import other_factors, other_numbers, plain_number
 from parity.diagnosis.losses.ratio import meaning
 from parity.diagnosis.losses.trials import ERRORS, Question, Trial
+from parity.pairs.budget import Budget
 
 SECONDS = 60.0
 """Until no further change is tried."""
@@ -19,7 +19,7 @@ SECONDS = 60.0
 
 def explain(question: Question) -> str | None:
     """The change that makes PyTorch's loss JAX's; None if none does."""
-    deadline = time.monotonic() + SECONDS
+    budget = Budget(SECONDS)
     calls, results = question.called()
     plain = Trial("")
     factor = question.factor(plain)
@@ -30,9 +30,7 @@ def explain(question: Question) -> str | None:
     singles += [
         Trial(b.text, before=(b,)) for b in befores(question.outputs[0], question.labels, calls)
     ]
-    others = itertools.takewhile(
-        lambda _: time.monotonic() < deadline, other_numbers(question, calls)
-    )
+    others = itertools.takewhile(lambda _: budget.left, other_numbers(question, calls))
     numbers = [found for found in others if question.fits(found[1])]
     # Factors of one product cannot be told apart.
     likely = [trial.text for value, trial in numbers if plain_number(value)]
@@ -40,7 +38,7 @@ def explain(question: Question) -> str | None:
         likely += [t.text for t in singles if _reduces(t.text) and question.fits(t)][:1]
         return ", or ".join(likely)
     for trial in singles:
-        if time.monotonic() > deadline:
+        if not budget.left:
             return None
         if question.fits(trial):
             return trial.text
@@ -51,7 +49,7 @@ def explain(question: Question) -> str | None:
     for trial in other_factors(question, calls, results):
         if question.fits(trial):
             return trial.text
-    return _two(question, calls, singles, deadline)
+    return _two(question, calls, singles, budget)
 
 
 def _meaning(question: Question, calls: Sequence[LossCall], factor: float) -> str | None:
@@ -103,7 +101,7 @@ def _everywhere(places: Places) -> Iterator[Trial]:
 
 
 def _two(
-    question: Question, calls: Sequence[LossCall], singles: Sequence[Trial], deadline: float
+    question: Question, calls: Sequence[LossCall], singles: Sequence[Trial], budget: Budget
 ) -> str | None:
     """Two changes at once, until time is up."""
     plain = question.value(Trial(""), 0)
@@ -119,26 +117,26 @@ def _two(
         if factor is not None and (text := _meaning(question, calls, factor)) is not None:
             return f"{trial.text}; and {text}"
     for first, second in itertools.combinations(moving, 2):
-        if time.monotonic() > deadline:
+        if not budget.left:
             return None
         both = first.and_(second)
         if question.same(question.value(both, 0), 0) and question.fits(both):
             return both.text
     for first in moving:
-        if time.monotonic() > deadline:
+        if not budget.left:
             return None
         factor = question.factor(first)
         if factor is not None:
             return f"{first.text}; and the loss is {factor:.6g} times PyTorch's"
-    return _with_number(question, calls, moving, deadline)
+    return _with_number(question, calls, moving, budget)
 
 
 def _with_number(
-    question: Question, calls: Sequence[LossCall], moving: Sequence[Trial], deadline: float
+    question: Question, calls: Sequence[LossCall], moving: Sequence[Trial], budget: Budget
 ) -> str | None:
     """A change, and another number."""
     for first in moving:
-        if time.monotonic() > deadline:
+        if not budget.left:
             return None
         for _, number in other_numbers(question.after(first), calls):
             both = first.and_(number)

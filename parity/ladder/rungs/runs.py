@@ -1,6 +1,6 @@
 """One training in one framework, step by step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import torch
 from parity.ladder.alignment import aligned
 from parity.ladder.rounding import moved, moved_tree
 from parity.ladder.rungs import gradients
-from parity.ladder.tolerance import SAME_IN_FLOAT32, scales_of
+from parity.ladder.tolerance import SAME_IN_FLOAT32, ZERO, largest_by_layer
 from parity.pairs.case import Case, precision
 from parity.pairs.leafmap import COPY
 from parity.pairs.pair import Batch, Tensors, to_numpy
@@ -136,8 +136,12 @@ def own_noise(ours: float, theirs: float) -> float:
     return max(theirs, min(ours, NOISIER * max(theirs, FLOOR)))
 
 
-def only_rounded(case: Case, state: Tensors, batch: Batch) -> frozenset[str]:
-    """The parameters by which both gradients are zero but for rounding, JAX's in float32.
+Idle = Mapping[str, np.ndarray]
+"""By parameter, those of its numbers that are True."""
+
+
+def only_rounded(case: Case, state: Tensors, batch: Batch) -> Idle:
+    """The numbers by which both gradients are zero but for rounding, JAX's in float32.
 
     As by a key's bias, which a softmax takes away. An optimizer that divides by the gradient's size
     makes steps of that rounding.
@@ -145,6 +149,19 @@ def only_rounded(case: Case, state: Tensors, batch: Batch) -> frozenset[str]:
     with precision(case.dtype):
         ours = gradients.ours(case)(state, batch)
     ours, theirs = gradients.matched(case, ours, gradients.theirs(case)(state, batch), [])
-    scales = scales_of(ours, theirs, SAME_IN_FLOAT32)
-    moved = {n.partition(COPY)[0] for n, g in theirs.items() if np.abs(g).max() >= scales[n]}
-    return frozenset(n.partition(COPY)[0] for n, g in theirs.items() if g.any()) - moved
+    zero = SAME_IN_FLOAT32 if case.dtype == "float32" else ZERO
+    layers, found = largest_by_layer(theirs), dict[str, np.ndarray]()
+    for name, gradient in theirs.items():
+        layer, parameter = layers[name.rpartition(".")[0]], name.partition(COPY)[0]
+        idle = (np.abs(gradient) <= zero * layer) & (np.abs(ours[name]) <= SAME_IN_FLOAT32 * layer)
+        # Where all of them are exactly zero, nothing is rounded.
+        found[parameter] = found.get(parameter, True) & idle & bool(gradient[idle].any())
+    return {name: idle for name, idle in found.items() if idle.any()}
+
+
+def without(idle: Idle, look: Tensors) -> Tensors:
+    """The numbers of a look that are not idle, and zeros for the others."""
+    return {
+        name: np.where(idle[base], 0, value) if (base := name.partition(COPY)[0]) in idle else value
+        for name, value in look.items()
+    }

@@ -29,6 +29,7 @@ from parity.ladder import arithmetic, design
 from parity.ladder.result import Comparison, Result, StepError, nothing, result
 from parity.ladder.rungs.runs import (
     PARAMETERS_BAR,
+    Idle,
     Run,
     jax_run,
     only_rounded,
@@ -36,6 +37,7 @@ from parity.ladder.rungs.runs import (
     reordered,
     same_in_any_order,
     torch_run,
+    without,
 )
 from parity.ladder.rungs.trained_outputs import EVALUATED, evaluated
 from parity.ladder.tolerance import FLOAT32_EPS, NOISE_MULTIPLE, relative_error
@@ -48,6 +50,7 @@ STEPS = 60
 STATISTICS_BAR = 1e-11
 CHAOS = 1e-4
 UNIT = "relative difference of parameters in training"
+NOT_IDLE: Idle = {}
 SECOND_RUNS = 4
 EVERY = 5
 """Steps between comparisons of a model of more than `SMALL` parameters; each step of a smaller."""
@@ -92,7 +95,7 @@ def run(
         jit: compile the JAX side; else it runs operation by operation.
         narrow: also train in float32, for the report: no tolerance is set on that.
         strict: that a framework computes in float32 inside of the float64 run is a difference.
-        dtype: float32 for a JAX model that does not run in float64.
+        dtype: float32 where float64 is not wanted, or the JAX model does not run in it.
     """
     wide = Case(pair, dtype, device, jit)
     otherwise = pair.leaf_map.trains_otherwise
@@ -103,19 +106,20 @@ def run(
         return
     with precision(dtype):
         stepper = wide.stepper()
-    eps, remarks, multiple, idle = None, (), NOISE_MULTIPLE, frozenset[str]()
+    eps, remarks, multiple, idle = None, (), NOISE_MULTIPLE, NOT_IDLE
     if dtype != "float64":
         eps, narrow, multiple = FLOAT32_EPS, False, design.noise_of(wide, state, batches[0])
-        found = _side_by_side(wide, state, batches, stepper, steps, 1, eps, multiple)
+        idle, remarks = _idle(wide, state, batches[0])
+        found = _side_by_side(wide, state, batches, stepper, steps, 1, eps, multiple, idle)
     else:
         found = _side_by_side(wide, state, batches, stepper, steps, seed=None)
     if eps is None and not all(each.passed for each in _judged(found, steps)):
         remarks = () if strict else _float32_inside(wide, state, batches[0], stepper)
         eps = FLOAT32_EPS if remarks else None
         multiple = design.noise_of(wide, state, batches[0])
-        if remarks and (idle := only_rounded(wide, state, batches[0])):
-            what = "not compared in training, where the gradient is zero but for rounding"
-            remarks = (*remarks, f"{what}: {listed(sorted(idle), 4)}")
+        if remarks:
+            idle, more = _idle(wide, state, batches[0])
+            remarks = (*remarks, *more)
         found = _side_by_side(wide, state, batches, stepper, steps, 1, eps, multiple, idle)
     for seed in range(2, SECOND_RUNS + 1):
         passed = all(each.passed for each in _judged(found, steps))
@@ -123,12 +127,25 @@ def run(
             break
         again = _side_by_side(wide, state, batches, stepper, steps, seed, eps, multiple, idle)
         found = _widened(found, again)
+    own = found.points[0].own_parameters
+    if dtype != "float64" and CHAOS <= own < math.inf:
+        why = f"chaotic from the first step on: a second run in float32 differs by {own:.1e}"
+        yield result(pair.name, "trajectory", dtype, nothing(UNIT, why, remarks))
+        return
     in_float32 = _narrow(pair, state, batches, device, jit, found.points, narrow)
     series = _series(found.points, found.losses, in_float32)
     for each in _judged(found, steps, series):
         rung = "eval_after_training" if each.unit == EVALUATED else "trajectory"
         each = dataclasses.replace(each, remarks=(*each.remarks, *remarks))
         yield result(pair.name, rung, dtype, each)
+
+
+def _idle(case: Case, state: Tensors, batch: Batch) -> tuple[Idle, tuple[str, ...]]:
+    """What only rounding moves, and what is said of it."""
+    idle = only_rounded(case, state, batch)
+    texts = [name if idle[name].all() else f"a part of {name}" for name in sorted(idle)]
+    what = "not compared in training, where the gradient is zero but for rounding"
+    return idle, (f"{what}: {listed(texts, 4)}",) if idle else ()
 
 
 def _float32_inside(case: Case, state: Tensors, batch: Batch, stepper: Any) -> tuple[str, ...]:
@@ -168,11 +185,11 @@ def _side_by_side(
     seed: int | None,
     eps: float | None = None,
     multiple: float = NOISE_MULTIPLE,
-    idle: frozenset[str] = frozenset(),
+    idle: Idle = NOT_IDLE,
 ) -> Trained:
     """`seed` is of the second runs; None is without them, and ends beyond the plain bars.
 
-    Parameters of `idle` are not compared.
+    What is `idle` is not compared.
     """
     ours, theirs = jax_run(case, state, stepper), torch_run(case, state)
     again: list[tuple[Run, Run]] = []
@@ -188,11 +205,11 @@ def _side_by_side(
             second.step(reordered(batch, (step, seed or 0)) if reorder else batch)
         if step <= 2 or step == steps or step % _every(case.pair) == 0:
             trim()
-            mine, reference = _without(idle, ours.look()), theirs.look()
+            mine, reference = without(idle, ours.look()), without(idle, theirs.look())
             diverged = not all(np.isfinite(value).all() for value in reference.values())
             if points and diverged:  # PyTorch's own training has no numbers any more
                 break
-            seconds = [run.look() for run, _ in again]
+            seconds = [without(idle, run.look()) for run, _ in again]
             points.append(_compare(case.pair, step, mine, reference, seconds))
             point = points[-1]
             if seed is None and not _within_the_bars(point):
@@ -205,10 +222,6 @@ def _side_by_side(
     if not diverged:
         outputs = evaluated(case, ours, theirs, again, batches, points[-1].step, multiple)
     return Trained(points, losses, outputs, multiple)
-
-
-def _without(idle: frozenset[str], look: Tensors) -> Tensors:
-    return {n: value for n, value in look.items() if n.partition(COPY)[0] not in idle}
 
 
 def _within_the_bars(point: Point) -> bool:

@@ -336,7 +336,7 @@ def test_what_a_killed_preparation_left_is_removed_by_the_next_one(
         folder.mkdir()
         (folder / "half").write_bytes(b"written")
     (dead / "lock").touch()
-    os.utime(old, (1, 1))  # its process was ended before it had a lock
+    (old / "half").unlink()  # its process was ended before it had a lock
     with open(alive / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         small_prepare(tmp_path, small_archive)
