@@ -16,14 +16,28 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.speed_figures import ROOT, again, load, speed, table, timed, wrapped, xeon
+from benchmarks.speed_figures import (
+    ROOT,
+    again,
+    level,
+    load,
+    lowerings,
+    speed,
+    table,
+    timed,
+    wrapped,
+    xeon,
+)
 from jax_impl.errors import InputError
 from parity.ladder.result import Result
 from parity.report.report import line
 from parity.shell import cli
 from parity.shell.files import write_whole
 
-PAGES = ROOT / "README.md", ROOT / "docs" / "speed.md"
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("speed", "machines", "ports", "seeds")),
+)
 BEGIN, END = "<!-- figures: ", "<!-- end -->"
 REGION = re.compile(rf"({BEGIN}(\w+) -->\n)((?:(?!{BEGIN}).)*?)(\n{END})", re.DOTALL)
 
@@ -134,7 +148,7 @@ def results() -> str:
     own, others, alarms = mutants(), load("planted"), load("false_alarms")["summary"]
     tally, several = others["tally"], others["tally"]["several_faults"]
     means, apart = load("accuracy")["summary"]["mean_accuracy"], load("accuracy")["summary"]
-    replay = load("replay")["figures"]
+    replay, bars = load("replay")["figures"], load("replay")["bars"]
     rungs = load("rungs")["models"]
     good = sum(all(r["passed"] is not False for r in model["rungs"]) for model in rungs)
     rows = [
@@ -191,11 +205,13 @@ def results() -> str:
             "same seed and nothing else shared, small CNN on CIFAR-10",
             "`python benchmarks/replay.py`",
             f"{'' if load('replay')['passed'] else '**missed its bars**: '}losses in float64 at "
-            f"most {replay['float64 losses']:.1e} apart (bar 1e-10); in float32 of the first 20 "
-            f"steps {replay['first losses']:.1e} (bar 1e-4), of five epochs "
-            f"{100 * replay['epoch losses']:.1f} % (bar 2 %), test accuracies "
+            f"most {replay['float64 losses']:.1e} apart (bar {bars['float64 losses']:.0e}); in "
+            f"float32 of the first 20 steps {replay['first losses']:.1e} (bar "
+            f"{bars['first losses']:.1e}), of five epochs {100 * replay['epoch losses']:.1f} % "
+            f"(bar {100 * bars['epoch losses']:.0f} %), test accuracies "
             f"{replay['points a seed']:.2f} points a seed and "
-            f"{replay['points in the mean']:.2f} in the mean of three (bars 1.5 and 0.8) "
+            f"{replay['points in the mean']:.2f} in the mean of three (bars "
+            f"{bars['points a seed']:.1f} and {bars['points in the mean']:.1f}) "
             "([table](benchmarks/replay.md)). From weights moved by one rounding JAX itself "
             f"differs by up to {chaos('first losses'):.1e} and {100 * chaos('epoch losses'):.1f} %",
         ),
@@ -231,6 +247,22 @@ def widest(report: dict[str, Any], rungs: list[str], model: str | None = None) -
 def chaos(name: str) -> float:
     """What JAX differs by from itself, of `replay`."""
     return load("replay")["figures"][f"JAX's own {name}"]
+
+
+def itself() -> str:
+    """The same, as a sentence."""
+    return wrapped(
+        "The small CNN in JAX, from weights moved by one rounding, differs from itself by up to "
+        f"{chaos('first losses'):.1e} in the first 20 losses and by "
+        f"{100 * chaos('epoch losses'):.1f} % in the epochs' (`python benchmarks/replay.py` "
+        "measures it)."
+    )
+
+
+def ports() -> str:
+    """What the suite says of ports that others published."""
+    head = "port", "commit", "pair", "what the suite says", "time, memory"
+    return table(head, (tuple(row.values()) for row in load("ports")["ports"]))
 
 
 def family() -> str:
@@ -321,6 +353,10 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "speed": speed,
     "again": again,
     "xeon": xeon,
+    "lowerings": lowerings,
+    "level": level,
+    "ports": ports,
+    "itself": itself,
     "cnn_and_resnet": cnn_and_resnet,
     "gpu": gpu,
 }

@@ -72,6 +72,43 @@ def ratios(tasks: Iterable[dict[str, Any]]) -> str:
     return table(head, rows, right=(1, 2, 4))
 
 
+def lowerings() -> str:
+    """Images a second of this project's code, and without each part of it."""
+    names = "scan", "every_weight", "im2col", "stock", "stock_jit"
+    rows = []
+    for task in load("speed/lowerings/speed")["tasks"]:
+        speeds = {row["variant"]: row["images_per_second"]["median"] for row in task["timings"]}
+        workload = f"{task['mode']} `{task['model']}`, batch {task['batch_size']}"
+        rows.append((workload, *(f"{speeds[name]:,.0f}" for name in names)))
+    head = ("images/s", *(f"`{name}`" for name in names))
+    return table(head, rows, right=range(1, len(head)))
+
+
+def level() -> str:
+    """The tasks in which PyTorch's best is near JAX's."""
+
+    def ratio(name: str, mode: str) -> str:
+        (task,) = (
+            task
+            for task in load(f"speed/{name}")["tasks"]
+            if task["model"] == "resnet18:stem=cifar" and task["mode"] == mode
+        )
+        found = task["jax_to_best"]
+        return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+    return wrapped(
+        f"Training `resnet18` with the cifar stem at batch 128 is {ratio('speed', 'train')} of "
+        "`torch.compile`'s throughput in the [run of all](../benchmarks/speed/speed.md), "
+        f"{ratio('cifar/speed', 'train')} in [one with four "
+        "variants](../benchmarks/speed/cifar/speed.md), and "
+        f"{ratio('xeon/speed', 'train')} on the [Xeon](../benchmarks/speed/xeon/speed.md), of an "
+        f"earlier version; in inference it is {ratio('inference/speed', 'inference')} of "
+        "`torch.compile` with [frozen weights](../benchmarks/speed/inference/speed.md). Most of "
+        "that step is products, and those of Winograd's kernel gradient with 64 channels run far "
+        "below the machine's rate."
+    )
+
+
 def best(task: dict[str, Any], framework: str) -> float:
     """Images a second of the framework's best variant."""
     name = task["best"][framework]

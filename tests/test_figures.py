@@ -1,9 +1,19 @@
 """README and docs: their measured figures are those of the files under benchmarks/."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from benchmarks import figures, speed_figures
 from jax_impl.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def by_name(page: Path) -> str:
+    """What a page is called."""
+    return page.stem
 
 
 @pytest.mark.parametrize("page", figures.PAGES, ids=lambda page: page.stem)
@@ -53,3 +63,34 @@ def test_a_result_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "benchmarks" / "a.json").write_text("{")
     with pytest.raises(InputError, match="cannot read .*a.json"):
         speed_figures.load("a")
+
+
+NUMBER = re.compile(
+    r"(?<![\w.^/-])\d[\d,]*(?:\.\d+\b(?!\.\d)|(?:\.\d+)?(?:e-?\d+\b"
+    r"|\s?(?:ms|s|min|minutes?|seconds?|hours?|%|images/s|GFLOP/s|[GMK]i?B|times)(?!\w)))"
+)
+DEFINED = {
+    "README": {
+        "3.11",  # Python
+        "1e-12", "16 times", "4 times", "1e-10", "1e-11", "1e-6", "5 %", "0.999",  # tolerances
+        "1e-9",  # below which nothing is diagnosed
+        "0.001", "0.01",  # learning rates
+        "24 GiB", "80GB", "0.10", "0.12", "0.11", "2.11", "2.14",  # the machines
+    },
+    "speed": {"16 times"},  # a tolerance
+    "models": {"4.2"},  # a section of He et al.'s
+    "pairs": {"0.001", "0.1", "0.9"},  # of optimizers
+    "seeds": {"2.14", "2.11"},  # PyTorch
+    "weights": {"0.5"},  # of the normalisation
+}  # fmt: skip
+"""What a page's numbers are that were not measured: versions, tolerances, options."""
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=by_name)
+def test_no_measured_number_is_written_by_hand(page):
+    text = figures.REGION.sub("", page.read_text())
+    if page.stem == "models":  # a test of its own compares its table
+        text = re.sub(r"^\|.*$", "", text, flags=re.M)
+    text = re.sub(r"```.*?```|`[^`]*`|^    .*$|\]\([^)]*\)", "", text, flags=re.S | re.M)
+    found = {number.replace("\n", " ") for number in NUMBER.findall(text)}
+    assert found <= DEFINED.get(page.stem, set()), "between markers, from a file of benchmarks"

@@ -9,12 +9,10 @@ from torch import nn
 
 from torch_ref.errors import InputError
 
-OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": torch.optim.SGD,
+OPTIMIZERS: dict[str, Any] = {
+    name.lower(): kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)
 }
+"""PyTorch's, by their names in small letters."""
 
 Print = Callable[[str], None]
 

@@ -102,6 +102,16 @@ def restore(path: Path, model: Model) -> Variables:
         raise
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """What was written with a checkpoint; nothing where there is none, or it cannot be read."""
+    try:
+        with silent_logs(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            found = checkpointer.metadata(path.resolve()).custom_metadata or {}
+    except Exception:  # `restore` tells what is wrong
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
 def _restored(path: Path, model: Model) -> Variables:
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         # Orbax and its storage meet damaged files with errors of many types.

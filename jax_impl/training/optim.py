@@ -8,6 +8,7 @@ gradients' precision. A learning rate, and what PyTorch's `OneCycleLR` cycles, m
 """
 
 import math
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +16,8 @@ import jax.numpy as jnp
 import optax
 
 from jax_impl.errors import InputError
+from jax_impl.training.names import OPTIMIZERS
 from jax_impl.training.schedules import Schedule
-
-OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 
 
 class Lazy(optax.GradientTransformation):
@@ -42,12 +42,11 @@ def create_optimizer(
     Raises:
         InputError: an unknown name, or a learning rate that is not a number >= 0.
     """
-    makers = {"adam": adam, "adamw": adamw, "rmsprop": rmsprop, "sgd": sgd}
-    if name not in makers:
+    if name not in OPTIMIZERS:
         raise InputError(f"no optimizer named {name!r}: choose one of {', '.join(OPTIMIZERS)}")
     if not callable(lr) and not 0 <= lr < math.inf:
         raise InputError(f"the learning rate is {lr}: give a number of 0 or more")
-    return makers[name](lr, **options)
+    return getattr(sys.modules[__name__], name)(lr, **options)
 
 
 def sgd(

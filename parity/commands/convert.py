@@ -21,7 +21,7 @@ from jax_impl.training import checkpoint
 from jax_impl.training.checksums import checksums
 from parity.pairs.weight_files import read_pickled, read_safetensors
 from parity.pairs.weights import named_leaves, problem_of, to_arrays, to_flax, to_tensor
-from parity.shell.files import cannot_write, exchange, remove, weights_metadata
+from parity.shell.files import FORMAT_KEY, cannot_write, exchange, remove, weights_metadata
 from parity.shell.options import ConvertOptions
 from parity.shell.recipes import check_seed
 
@@ -97,6 +97,8 @@ def read(
     if kind == "orbax":
         if new_head is not None:
             raise InputError("--drop-head reads PyTorch's layout: convert to .safetensors first")
+        if FORMAT_KEY in (told := checkpoint.metadata(path)):  # others' may mean anything
+            _check_metadata(told, spec, path, None)
         variables = checkpoint.restore(path, model)
         found = (problem_of(name, leaf) for name, leaf in named_leaves(variables, model))
         if problems := [text for text in found if text is not None]:

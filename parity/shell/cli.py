@@ -96,7 +96,8 @@ def run(
         options = parse(options_type, args, prog, examples)
         status = function(options) or 0
         sys.stdout.flush()
-        _ignore_signals()  # all is done: while libraries are unloaded there is nothing to interrupt
+        # All is done: while libraries are unloaded there is nothing to interrupt.
+        atexit.register(_ignore_signals)
     except (jax_impl.errors.InputError, torch_ref.errors.InputError) as error:
         _tell(f"error: {error}")
         atexit.register(_silence)

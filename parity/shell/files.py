@@ -15,6 +15,9 @@ from typing import Any
 from jax_impl.errors import InputError
 from jax_impl.models.registry import Spec
 
+FORMAT_KEY = "format_version"
+"""In the metadata of the files of weights that are written here."""
+
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON text; null stands for infinity and NaN, which JSON does not have."""
@@ -35,7 +38,7 @@ def weights_metadata(spec: Spec) -> dict[str, str]:
     """What other tools need to know of a file of weights."""
     return {
         "format": "pt",
-        "format_version": "1",
+        FORMAT_KEY: "1",
         "model": str(spec),
         "num_classes": str(spec.options.num_classes),
     }

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from jax_impl.training.names import OptimizerName
+
 RungName = Literal[
     "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats",
     "optimizer", "optimizers", "trajectory", "replay", "accuracy",
 ]  # fmt: skip
 DataName = Literal["auto", "cifar10", "digits"]
-OptimizerName = Literal["adam", "adamw", "rmsprop", "sgd"]
 ModeName = Literal["train", "inference"]
 DtypeName = Literal["float64", "float32", "bfloat16"]
 PrecisionName = Literal["float32", "tf32", "bf16"]

@@ -1,13 +1,14 @@
 """Random changes of files, and what became of reading them.
 
-    PYTHONPATH=.:tests MALLOC_ARENA_MAX=2 python -m hostile.mutations FORMAT COUNT [SEED]
+    PYTHONPATH=.:tests MALLOC_ARENA_MAX=2 python -m hostile.mutations COUNT SEED FORMAT...
 
 is a process of its own, for a reader may hang, or take the process with it. It prints a JSON line
 for every change after which the reader did anything other than read rightly or refuse in one line,
-within `SECONDS` and with at most `MEMORY` more than the process had; and at last the tally.
+within `SECONDS` and with at most `MEMORY` more than the process had; and the tally of each format.
 """
 
 import collections
+import gc
 import json
 import re
 import resource
@@ -23,6 +24,7 @@ from typing import Any
 import hypothesis
 
 import torch_ref.errors
+from hostile.formats import FORMATS
 from jax_impl.errors import InputError
 
 SECONDS = 10
@@ -35,37 +37,46 @@ class TooLong(BaseException):
     """The reader has not ended in time."""
 
 
-def main(name: str, count: str, seed: str = "0") -> None:
-    """Prints a line for each problem, and the tally."""
-    from hostile.formats import FORMATS
+def main(count: str, seed: str, *names: str) -> None:
+    """Prints a line for each problem, and the tally of each format."""
 
     def too_long(*_: Any) -> None:
         raise TooLong
 
     signal.signal(signal.SIGALRM, too_long)
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            form = FORMATS[name](Path(folder))
+            assert outcome(form, form.write(form.content)) == ("read", None)
+            limit_memory()
+            gc.collect()
+            gc.freeze()  # what was imported takes no part in what readers collect
+            tally = tried(name, form, int(count), int(seed))
+            print(json.dumps({"format": name, "tally": tally}), flush=True)
+
+
+def tried(name: str, form: Any, count: int, seed: int) -> dict[str, int]:
+    """How many files were read, refused and neither; a line is printed for each of the last."""
     tally: collections.Counter[str] = collections.Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        form = FORMATS[name](Path(folder))
-        assert outcome(form, form.write(form.content)) == ("read", None)
-        limit_memory()
 
-        @hypothesis.seed(int(seed))
-        @hypothesis.settings(
-            max_examples=int(count),
-            database=None,
-            deadline=None,
-            phases=[hypothesis.Phase.generate],
-            suppress_health_check=[*hypothesis.HealthCheck],  # pyright: ignore[reportArgumentType]
-        )
-        @hypothesis.given(form.changed())
-        def tried(content: Any) -> None:
-            result, problem = outcome(form, form.write(content))
-            tally[result] += 1
-            if problem is not None:
-                print(json.dumps({"problem": problem, "content": repr(content)[:2000]}), flush=True)
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=[*hypothesis.HealthCheck],  # pyright: ignore[reportArgumentType]
+    )
+    @hypothesis.given(form.changed())
+    def one(content: Any) -> None:
+        result, problem = outcome(form, form.write(content))
+        tally[result] += 1
+        if problem is not None:
+            line = {"format": name, "problem": problem, "content": repr(content)[:2000]}
+            print(json.dumps(line), flush=True)
 
-        tried()
-    print(json.dumps({"tally": tally}))
+    one()
+    return tally
 
 
 def outcome(form: Any, path: Path) -> tuple[str, str | None]:
@@ -113,7 +124,7 @@ def limit_memory() -> None:
     """From now on the process may have `MEMORY` bytes of addresses more than it has."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Work that writes files, looked at, failed and interrupted at each of its steps in turn.
 
-    PYTHONPATH=.:tests python -m hostile.steps SUBJECT
+    PYTHONPATH=.:tests python -m hostile.steps SUBJECT...
 
 is a process of its own, for Python never forgets an audit hook. It prints a JSON line for each
-stop that left neither the old nor the new whole, and at last how many stops there were. After the
+stop that left neither the old nor the new whole, and how many stops each subject had. After the
 manner of SQLite's tests of out-of-memory and disk errors, https://www.sqlite.org/testing.html.
 """
 
@@ -64,21 +64,23 @@ def watched(folder: Path, watch: Watch) -> Iterator[None]:
         _watch = None
 
 
-def main(name: str) -> None:
-    """Prints a line for each problem, and the count of stops."""
+def main(*names: str) -> None:
+    """Prints a line for each problem, and the count of each subject's stops."""
     from hostile.subjects import SUBJECTS
 
     sys.addaudithook(_hook)
     # A job may ignore it, and its children with it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    stops = 0
-    with tempfile.TemporaryDirectory() as place:
-        subject = SUBJECTS[name](Path(place))
-        for kind, problem in stopped(subject, Path(place)):
-            stops += 1
-            if problem is not None:
-                print(json.dumps({"kind": kind, "problem": problem}), flush=True)
-    print(json.dumps({"stops": stops}))
+    for name in names:
+        stops = 0
+        with tempfile.TemporaryDirectory() as place:
+            subject = SUBJECTS[name](Path(place))
+            for kind, problem in stopped(subject, Path(place)):
+                stops += 1
+                if problem is not None:
+                    line = {"subject": name, "kind": kind, "problem": problem}
+                    print(json.dumps(line), flush=True)
+        print(json.dumps({"subject": name, "stops": stops}), flush=True)
 
 
 def stopped(subject: Any, place: Path) -> Iterator[tuple[str, str | None]]:

@@ -204,6 +204,15 @@ def test_what_a_file_says_of_its_model_is_told_escaped(tmp_path):
         assert "\x1b" not in message and "pass --model" not in message
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "a"])
+def test_weights_of_another_model_with_the_same_names_and_shapes_are_refused(name, tmp_path):
+    """Images of 33 pixels are pooled to maps of 8 as well."""
+    torch.save(state_of(), tmp_path / "a.pth")
+    converted(tmp_path / "a.pth", tmp_path / name)
+    message = refused(tmp_path / name, tmp_path / "out.pth", f"{MODEL}:image_size=33")
+    assert f"says that it holds {MODEL}" in message
+
+
 def test_a_negative_view_is_read(tmp_path):
     state = state_of()
     negative = torch.complex(state[WEIGHT], state[WEIGHT]).conj().imag

@@ -73,8 +73,6 @@ def _verdict(content: Content) -> Markup:
     lines = [tag("div", says)]
     if count < len(verdicts):
         lines.append(tag("div", f"{len(verdicts) - count} more had nothing to compare."))
-    if content["mutants"]:
-        lines.append(tag("div", f"Planted bugs caught: {planted.caught(content['mutants'])}."))
     return tag("div", tag("strong", word), *lines, class_=f"verdict {class_}")
 
 

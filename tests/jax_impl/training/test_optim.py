@@ -12,6 +12,7 @@ import torch
 import torch_ref.train
 from jax_impl.errors import InputError
 from jax_impl.training import optim, schedules
+from jax_impl.training.names import OPTIMIZERS
 from parity.ladder.rungs import optimizers
 from parity.ladder.rungs.optimizers import SPECS, jax_steps, shared, torch_steps
 from parity.ladder.tolerance import compare_float64
@@ -82,7 +83,7 @@ def test_float32_steps_are_as_exact_as_torchs(case):
     assert our_noise <= 4 * their_noise
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_defaults_are_torchs(name):
     params = jnp.ones(3)
     optimizer = optim.create_optimizer(name, 0.05)

@@ -93,7 +93,7 @@ def test_bad_input_gets_one_line_and_exits_with_2(arguments, message, tmp_path):
     "options, message",
     [
         ({"pair": "json:dumps"}, "--pair json:dumps: TypeError: dumps\\(\\) missing"),
-        ({"pair": "time:time"}, "returns a float, not a parity.Pair"),
+        ({"pair": "time:time"}, "returns float, not a parity.Pair"),
         ({"pair": "mutants.pairs:mlp", "rungs": ("accuracy",)}, "nothing to compare"),
     ],
 )

@@ -13,7 +13,7 @@ KNOWN = {row["name"]: row for row in json.loads(TALLY.read_text())["mutants"]}
 
 QUICK = pairs.cnn, pairs.mlp
 """The others, of residual nets, compile longer, and but for these few are run by `make proof`."""
-RESIDUAL = "no shortcut", "same padding in the stem", "convolutions in tf32"
+RESIDUAL = "no shortcut", "convolutions in tf32"
 
 
 def marks(mutant: Mutant) -> list[pytest.MarkDecorator]:

@@ -353,7 +353,8 @@ def test_sigterm_leaves_nothing_of_a_preparation(tmp_path):
         "def work(options):\n"
         "    with prepare._staging(pathlib.Path(sys.argv[1])):\n"
         "        print('ready', flush=True)\n"
-        "        time.sleep(60)\n"
+        "        for _ in range(600):\n"
+        "            time.sleep(0.1)  # a signal just before a sleep is answered after it\n"
         "cli.run(work, ListOptions, args=[])\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "made")]
