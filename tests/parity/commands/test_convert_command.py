@@ -128,6 +128,7 @@ def bad_file(kind: str, folder: Path) -> Path:
         else:
             torch.save(torch_ref.models.create_model("resnet32").state_dict(), pth)
             convert(pth, folder / "bad", model="resnet32")
+            (folder / "bad" / "_CHECKPOINT_METADATA").unlink()  # which says so
         return folder / "bad"
     content = {
         "truncated": state,
