@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from jax_impl.data.bounded import check_pickle
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, one_line
 
+MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")
+"""PyTorch's number, near the beginning of such a file."""
 PICKLES = 5
 """The magic number, the version, the system, the object and the names of its storages."""
 OBJECT = 3
@@ -21,15 +23,26 @@ def checked(path: Path) -> io.BytesIO:
     """The file's content, of which a reader can set no more aside than it has bytes.
 
     Raises:
-        InputError: its storages claim more numbers than the file has bytes.
-        Exception: nearly any, where it is no file of this format.
+        OSError: it cannot be read.
+        InputError: it is no file of this format, or its storages claim more numbers than it has
+            bytes.
     """
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        head = file.read(64)
+        if MAGIC not in head:
+            what = "is cut off or damaged" if head[:2] == b"PK" else "is no file of torch.save's"
+            raise InputError(f"{path} {what}")
+        file.seek(0)
+        content = file.read()
     ends = [0]
-    for _ in range(PICKLES):
-        ends.append(check_pickle(content, ends[-1]))
-    sizes = _Sizes(io.BytesIO(content[ends[OBJECT] : ends[OBJECT + 1]]))
-    sizes.load()
+    try:
+        for _ in range(PICKLES):
+            ends.append(check_pickle(content, ends[-1]))
+        sizes = _Sizes(io.BytesIO(content[ends[OBJECT] : ends[OBJECT + 1]]))
+        sizes.load()
+    # Damaged bytes make an unpickler raise nearly anything.
+    except Exception as error:
+        raise InputError(f"{path} is damaged ({one_line(error, 200)})") from error
     claimed = sum(sizes.found.values())
     if claimed > len(content):
         raise InputError(f"{path} is damaged: it claims {claimed:,} numbers and is too short")

@@ -81,8 +81,8 @@ def read_pickled(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} needs PyTorch to be read: pip install 'jax-torch-parity[torch]'"
         ) from error
-    zipped = zipfile.is_zipfile(path)
     try:
+        zipped = zipfile.is_zipfile(path)
         if zipped:
             _check_zip(path)
         with warnings.catch_warnings():
@@ -93,9 +93,6 @@ def read_pickled(path: Path) -> dict[str, Any]:
     except InputError:
         raise
     except pickle.UnpicklingError as error:
-        if not zipped:
-            what = "is cut off" if path.read_bytes()[:2] == b"PK" else "is no file of torch.save's"
-            raise InputError(f"{path} {what}, or damaged ({one_line(error, 200)})") from error
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         problem = f"the code {code[1]}, which is not run" if code else "no readable weights"
         advice = "save model.state_dict() alone, by torch.save's default protocol"

@@ -281,3 +281,44 @@ def test_what_is_no_state_dict_gives_no_warning(tmp_path):
     (tmp_path / "protocol.pth").write_bytes(b"\x80\x04}\x94\x8c\x01a\x94K\x01s.")
     for name in ("script.pth", "protocol.pth"):
         assert refused(tmp_path / name, tmp_path / "out.safetensors")
+
+
+def test_a_file_that_is_none_of_pytorchs_is_not_read_whole(saved, tmp_path):
+    with (tmp_path / "huge.pth").open("wb") as file:
+        file.truncate(1 << 40)  # a hole: it has the size and takes no room
+    assert "no file of torch.save's" in refused(tmp_path / "huge.pth", tmp_path / "out.pth")
+    (tmp_path / "cut.pth").write_bytes(saved.read_bytes()[:-500])
+    assert "is cut off or damaged" in refused(tmp_path / "cut.pth", tmp_path / "out.pth")
+
+
+class Code:
+    def __reduce__(self):
+        return print, ("it ran",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_is_named_and_not_run(zipped, tmp_path, capfd):
+    content = state_of() | {"extra": Code()}
+    torch.save(content, tmp_path / "code.pth", _use_new_zipfile_serialization=zipped)
+    message = refused(tmp_path / "code.pth", tmp_path / "out.pth")
+    assert "holds the code" in message and "print" in message
+    assert "it ran" not in capfd.readouterr().out
+
+
+def test_pytorchs_format_of_before_2020_is_read(tmp_path):
+    torch.save(state_of(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    converted(tmp_path / "old.pth", tmp_path / "b.safetensors")
+    found = safetensors.torch.load_file(tmp_path / "b.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in state_of().items())
+
+
+def test_storages_of_the_old_format_claim_no_more_than_the_file_has(tmp_path):
+    torch.save(state_of(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "old.pth").read_bytes()
+    count = state_of()[WEIGHT].numel()
+    claim = content.replace(
+        b"K" + bytes([count]) + b"N", b"J" + (10**9).to_bytes(4, "little") + b"N", 1
+    )
+    assert claim != content
+    (tmp_path / "old.pth").write_bytes(claim)
+    assert "it claims 1,000,0" in refused(tmp_path / "old.pth", tmp_path / "out.pth")

@@ -148,7 +148,7 @@ def bad_file(kind: str, folder: Path) -> Path:
 
 BAD = {
     "missing": ["there is no "],
-    "truncated": ["cannot read "],
+    "truncated": ["is cut off or damaged"],
     "truncated safetensors": ["cannot read "],
     "garbage": ["cannot read "],
     "foreign metadata": ["says that it holds resnet32, not resnet20: pass --model resnet32"],
