@@ -1,5 +1,6 @@
 """Variables as an Orbax checkpoint: a folder that appears complete or not at all."""
 
+import contextlib
 import dataclasses
 import gc
 import json
@@ -7,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
     # Orbax's storage meets a full disk with a ValueError.
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or one_line(error)
-        _let_go(error)
+        with _quiet():
+            error.__traceback__ = error.__cause__ = error.__context__ = None
         raise InputError(f"cannot write {path}: {problem}") from error
 
 
@@ -94,21 +96,20 @@ def restore(path: Path, model: Model) -> Variables:
     """
     if not isinstance(sys.unraisablehook, _Unraisable):
         sys.unraisablehook = _Unraisable(sys.unraisablehook)
-    try:
-        with silent_logs():
+    with _quiet():
+        try:
             return _restored(path, model)
-    except InputError as error:
-        _let_go(error.__cause__)
-        raise
+        except InputError as error:
+            problem = str(error)
+    raise InputError(problem)
 
 
 def metadata(path: Path) -> dict[str, str]:
     """What was written with a checkpoint; nothing where there is none, or it cannot be read."""
-    try:
-        with silent_logs(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    found: dict[str, Any] = {}
+    with _quiet(), contextlib.suppress(Exception):  # `restore` tells what is wrong
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             found = checkpointer.metadata(path.resolve()).custom_metadata or {}
-    except Exception:  # `restore` tells what is wrong
-        return {}
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
@@ -137,13 +138,15 @@ def _restored(path: Path, model: Model) -> Variables:
     return Variables(tree["params"], tree.get("batch_stats", {}))
 
 
-def _let_go(error: BaseException | None) -> None:
-    """What Orbax began before its error, and never ended, goes without a word."""
-    if error is not None:
-        error.__traceback__ = error.__cause__ = error.__context__ = None
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What Orbax began before an error of its own, and never ended, goes without a word."""
     with silent_logs(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        gc.collect()
+        try:
+            yield
+        finally:
+            gc.collect()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -199,6 +199,7 @@ def _side_by_side(
     reorder = same_in_any_order(case, state, batches[0])
     points, losses, diverged = [], [], False
     for step in range(1, steps + 1):
+        trim()  # four trainings at once
         batch = batches[(step - 1) % len(batches)]
         losses.append((ours.step(batch), theirs.step(batch)))
         for second, _ in again:
