@@ -220,7 +220,7 @@ class Weights:
 
     def wrong(self, path: Path, found: Variables) -> str | None:
         """PyTorch's own reader must find the same."""
-        theirs = torch.load(path, weights_only=True)
+        theirs = torch.load(path, map_location="cpu", weights_only=True)
         expected = to_flax(theirs.get("state_dict", theirs), MODEL)
         if not same(jax.tree.leaves(found), jax.tree.leaves(expected)):
             return "other weights than torch.load reads"

@@ -113,7 +113,9 @@ def problem_of(error: BaseException) -> str | None:
     if not text or len(text) > MESSAGE or not text.isprintable():
         return f"refused by {text!r}"
     cause: BaseException | None = error
-    while cause is not None:
+    seen: list[BaseException] = []
+    while cause is not None and cause not in seen:  # they may go round in a circle
+        seen.append(cause)
         if isinstance(cause, MemoryError) or re.search("alloc|out of memory", str(cause)):
             return f"took more than {MEMORY:,} bytes: {cause!r}"
         cause = cause.__cause__ or cause.__context__
