@@ -14,7 +14,6 @@ import lzma
 import pickle
 import tarfile
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -50,10 +49,6 @@ _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
-_DAMAGE = (
-    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError,
-    ValueError, RecursionError,  # tarfile's own, of attributes that are none
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -178,7 +173,8 @@ def _tar_files(path: Path, records: int) -> dict[str, bytes]:
                 pass
     except InputError as error:
         raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
-    except _DAMAGE as error:
+    # tarfile and the decompressors meet damaged bytes with errors of many types.
+    except Exception as error:
         # The system's own errors have a number; those of gzip and bzip2 for bad bytes have none.
         if isinstance(error, OSError) and error.errno is not None:
             raise
