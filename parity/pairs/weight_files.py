@@ -139,6 +139,9 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as file:
             packed = [e.filename for e in file.infolist() if e.compress_type != zipfile.ZIP_STORED]
             damaged = None if packed else file.testzip()
+            # PyTorch takes what is marked as a folder for empty, and gives any memory as weights.
+            marked = [e.filename for e in file.infolist() if e.external_attr & 0x10 and e.file_size]
+            damaged = damaged or next(iter(marked), None)
     # zipfile meets damaged headers with errors of many types.
     except Exception as error:
         raise InputError(f"{path} is damaged ({one_line(error, 200)})") from error
