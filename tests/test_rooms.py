@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from proofs import PROOFS
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 400
@@ -150,3 +151,9 @@ def test_a_broken_law_is_told(tmp_path, path, text, told):
 def test_a_cycle_is_told():
     assert cycles({("a", "b"), ("b", "c"), ("d", "a")}) == []
     assert cycles({("a", "b"), ("b", "c"), ("c", "a")})[0] == ["a", "b", "c", "a"]
+
+
+def test_every_proof_is_a_test():
+    for node in PROOFS:
+        path, _, function = node.partition("::")
+        assert f"def {function.partition('[')[0]}(" in (ROOT / path).read_text(), node

@@ -9,8 +9,12 @@ from torch import nn
 
 from torch_ref.errors import InputError
 
+NO_OPTIMIZERS = "Optimizer", "LBFGS", "SparseAdam"
+"""Of the classes of `torch.optim`: their base, and what no step of this training fits."""
 OPTIMIZERS: dict[str, Any] = {
-    name.lower(): kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)
+    name.lower(): kind
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type) and name not in NO_OPTIMIZERS
 }
 """PyTorch's, by their names in small letters."""
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_impl.errors import InputError
-from jax_impl.training.names import OPTIMIZERS
+from jax_impl.training.optimizer_names import OPTIMIZERS
 from jax_impl.training.schedules import Schedule
 
 

@@ -127,7 +127,7 @@ class TorchOptimizer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSpec:
-    """An optimizer of `names.OPTIMIZERS` with PyTorch's options, schedule and clipping.
+    """An optimizer of `optimizer_names.OPTIMIZERS` with PyTorch's options, schedule and clipping.
 
     All parameters are one group: as in PyTorch without groups, weight decay applies to each.
     """

@@ -73,7 +73,7 @@ CROSS_ENTROPY = Loss(F.cross_entropy, lambda logits, y: cross_entropy(logits, y)
 
 
 def named_optimizer(name: str, lr: float, **options: Any) -> Optimizer:
-    """One of `names.OPTIMIZERS` with PyTorch's options and, for the others, defaults."""
+    """One of `optimizer_names.OPTIMIZERS` with PyTorch's options and, for the others, defaults."""
     made = OptimizerSpec(name, lr, options)
     return Optimizer(lambda parameters: made.to_torch(parameters).optimizer, made.to_optax())
 

@@ -18,7 +18,7 @@ import safetensors
 
 from jax_impl.errors import InputError, listed, one_line, shown
 from jax_impl.training.checksums import checker
-from parity.pairs import legacy
+from parity.pairs import legacy_pth
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Under which a training checkpoint keeps its state_dict."""
@@ -88,7 +88,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with the file is told in one line
             # Not mapped: then PyTorch would not compare a tensor's size with its part's.
-            file = path if zipped else legacy.checked(path)
+            file = path if zipped else legacy_pth.checked(path)
             found = torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise

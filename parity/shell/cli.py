@@ -156,7 +156,7 @@ def _unforeseen(error: Exception) -> tuple[str, int]:
         return f"cannot use{name}: {error.strerror}", BAD_INPUT
     kind = type(error).__name__
     if "Unable to initialize backend" in text:
-        named = os.environ.get("JAX_PLATFORMS", "")
+        named = jax_impl.errors.shown(os.environ.get("JAX_PLATFORMS", ""))
         return f"JAX cannot start with JAX_PLATFORMS={named!r} ({text[:200]})", BAD_INPUT
     try:
         handle, name = tempfile.mkstemp(prefix="parity-error-", suffix=".txt", text=True)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import torch
 
-from jax_impl.errors import InputError, one_line, shown
+from jax_impl.errors import InputError
 from torch_ref.precision import allow_tf32
 
 PACKAGES = (
@@ -45,14 +45,10 @@ def choose_device(wanted: str) -> str:
     "auto" is a GPU if both frameworks see one.
 
     Raises:
-        InputError: a GPU is asked for that one of them does not see, or JAX has no device at all.
+        InputError: a GPU is asked for that one of them does not see.
+        RuntimeError: JAX has no device at all, as by a wrong JAX_PLATFORMS.
     """
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        named = os.environ.get("JAX_PLATFORMS")
-        where = "" if named is None else f" with JAX_PLATFORMS={shown(named)}"
-        raise InputError(f"JAX cannot start{where}: {one_line(error, 200)}") from error
+    jax.devices()
     gpu = jax_device("gpu")
     if wanted == "gpu":
         missing = [

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from jax_impl.training.names import OptimizerName
+from jax_impl.training.optimizer_names import OptimizerName
 
 RungName = Literal[
     "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats",

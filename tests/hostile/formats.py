@@ -292,20 +292,20 @@ class Safetensors(Weights):
         return None
 
 
-class Orbax(Weights):
-    """A checkpoint, one file of it changed or gone."""
+class Folder:
+    """A folder of several files, one of them changed or gone."""
 
-    suffix = ""
+    folder: Path
+    name: str
+    files: dict[str, bytes]
 
-    def made(self) -> Any:
-        path = self.folder / "made"
-        convert.write(path, to_flax(self.state, MODEL), SPEC, MODEL)
+    def keep(self, made: Path) -> None:
+        """Takes the good files from a folder."""
         self.files = {
-            file.relative_to(path).as_posix(): file.read_bytes()
-            for file in sorted(path.rglob("*"))
+            file.relative_to(made).as_posix(): file.read_bytes()
+            for file in sorted(made.rglob("*"))
             if file.is_file()
         }
-        return {}
 
     def changed(self) -> st.SearchStrategy[Any]:
         return st.sampled_from(sorted(self.files)).flatmap(
@@ -315,7 +315,7 @@ class Orbax(Weights):
         )
 
     def write(self, content: Any) -> Path:
-        path = self.folder if isinstance(self, Prepared) else self.folder / "a"
+        path = self.folder / self.name
         shutil.rmtree(path, ignore_errors=True)
         for name, text in (self.files | content).items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -323,36 +323,37 @@ class Orbax(Weights):
                 (path / name).write_bytes(text)
         return path
 
+
+class Orbax(Folder, Weights):
+    """A checkpoint."""
+
+    name = "checkpoint"
+
+    def made(self) -> Any:
+        path = self.folder / "made"
+        convert.write(path, to_flax(self.state, MODEL), SPEC, MODEL)
+        self.keep(path)
+        return {}
+
     def wrong(self, path: Path, found: Variables) -> str | None:
         return None if same(jax.tree.leaves(found), self.original) else "other weights"
 
 
-class Prepared:
-    """What `parity prepare` left, as both sides read it, one file of it changed or gone."""
+class Prepared(Folder):
+    """What `parity prepare` left, as both sides read it."""
+
+    name = "data"
 
     def __init__(self, folder: Path):
-        made, self.folder = folder / "made", folder / "data"
+        self.folder = folder
         source = folder / "source"
         source.mkdir()
         for name, text in batches().items():
             (source / name).write_bytes(text)
-        prepare.prepare(made, source, records=RECORDS, log=lambda _: None)
-        self.files = {
-            file.relative_to(made).as_posix(): file.read_bytes()
-            for file in sorted(made.rglob("*"))
-            if file.is_file()
-        }
+        prepare.prepare(folder / "made", source, records=RECORDS, log=lambda _: None)
+        self.keep(folder / "made")
         self.content: Any = {}
         self.original = images_of(self.read(self.write({})))
-
-    def changed(self) -> st.SearchStrategy[Any]:
-        return st.sampled_from(sorted(self.files)).flatmap(
-            lambda name: st.fixed_dictionaries(
-                {name: st.one_of(st.none(), *[changed(self.files[name])] * 9)}
-            )
-        )
-
-    write = Orbax.write
 
     def read(self, path: Path) -> archive.Dataset:
         prepare.find(path)

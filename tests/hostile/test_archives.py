@@ -197,3 +197,19 @@ def test_a_damaged_manifest_is_told(text, tmp_path):
     (tmp_path / "prepared.json").write_bytes(text)
     with pytest.raises(InputError, match="prepared.json is damaged"):
         prepare.prepare(tmp_path, unpacked(tmp_path), records=2)
+
+
+def test_text_of_odd_escapes_gives_no_warning(tmp_path, recwarn):
+    folder = unpacked(tmp_path)
+    (folder / archive.PYTHON_FILES[0]).write_bytes(b"V\\q\nc\\q\n\\q\n.")
+    refused(folder)
+    (folder / archive.PYTHON_FILES[0]).write_bytes(b"S'\\q'\n.")
+    refused(folder)
+    assert not recwarn.list
+
+
+def test_an_attribute_that_overflows_is_damage(tmp_path):
+    content = b"99999999999999999999 comment=x\n"
+    tar = header(b"foo", b"x", octal(len(content))) + content.ljust(512, b"\0") + bytes(1024)
+    (tmp_path / "a.tar").write_bytes(tar)
+    assert "damaged" in refused(tmp_path / "a.tar")

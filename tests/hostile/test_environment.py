@@ -17,11 +17,12 @@ def told(*arguments: str, cwd=None, **variables: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "convert"])
+@pytest.mark.parametrize("command", ["train", "convert", "run"])
 def test_a_platform_that_jax_does_not_have_is_named(command, tmp_path):
     (tmp_path / "ck").mkdir()
     arguments = {
         "train": ["--model", "simple_cnn", "--data", "digits", "--out", str(tmp_path / "out")],
+        "run": ["--models", "simple_cnn", "--data", "digits", "--out", str(tmp_path / "out")],
         "convert": [str(tmp_path / "ck"), str(tmp_path / "b.pth"), "--model", "simple_cnn"],
     }[command]
     status, _, error = told(command, *arguments, JAX_PLATFORMS="nonsense")

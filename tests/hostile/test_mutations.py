@@ -1,17 +1,9 @@
 """Files that storage, tools or attackers have changed: read rightly, or refused in one line."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from hostile.formats import FORMATS
-
-ROOT = Path(__file__).resolve().parents[2]
-
+from hostile.processes import lines_of
 
 GROUPS = (
     ("tar", "packed", "pickle", "prepared"),
@@ -22,15 +14,8 @@ GROUPS = (
 
 def check(names: tuple[str, ...], count: int, seed: int, seconds: int) -> None:
     """So many changes of each format end well."""
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    command = [sys.executable, "-m", "hostile.mutations", str(count), str(seed), *names]
-    # Each thread of the C library's own heap would count as memory.
-    env = os.environ | {"PYTHONPATH": paths, "MALLOC_ARENA_MAX": "2"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=env)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    problems = [line for line in lines if "problem" in line]
-    assert not problems, f"{len(problems)} problems, the first {problems[0]}"
-    assert (done.returncode, done.stderr) == (0, "")
+    arguments = str(count), str(seed), *names
+    lines = lines_of("hostile.mutations", *arguments, seconds=seconds)
     assert tuple(line["format"] for line in lines) == names
     for line in lines:
         assert sum(line["tally"].values()) >= count, line

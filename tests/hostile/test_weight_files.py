@@ -322,3 +322,25 @@ def test_storages_of_the_old_format_claim_no_more_than_the_file_has(tmp_path):
     assert claim != content
     (tmp_path / "old.pth").write_bytes(claim)
     assert "it claims 1,000,0" in refused(tmp_path / "old.pth", tmp_path / "out.pth")
+
+
+def test_a_part_that_is_marked_as_a_folder_is_damage(saved, tmp_path):
+    """PyTorch itself takes it for empty, and gives whatever lies in memory."""
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(tmp_path / "b.pth", "w") as new:
+        for entry in old.infolist():
+            made = zipfile.ZipInfo(entry.filename)
+            made.external_attr = 0x10 if entry.filename.endswith("data/0") else 0
+            new.writestr(made, old.read(entry))
+    message = refused(tmp_path / "b.pth", tmp_path / "out.safetensors")
+    assert "is damaged" in message and "data/0" in message
+
+
+@pytest.mark.parametrize("change", [-4, 4])
+def test_a_part_of_another_size_than_its_tensor_is_refused(change, saved, tmp_path):
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(tmp_path / "b.pth", "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith("data/0"):
+                content = content + bytes(change) if change > 0 else content[:change]
+            new.writestr(entry.filename, content)
+    assert "size" in refused(tmp_path / "b.pth", tmp_path / "out.safetensors")

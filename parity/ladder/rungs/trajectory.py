@@ -205,7 +205,6 @@ def _side_by_side(
         for second, _ in again:
             second.step(reordered(batch, (step, seed or 0)) if reorder else batch)
         if step <= 2 or step == steps or step % _every(case.pair) == 0:
-            trim()
             mine, reference = without(idle, ours.look()), without(idle, theirs.look())
             diverged = not all(np.isfinite(value).all() for value in reference.values())
             if points and diverged:  # PyTorch's own training has no numbers any more

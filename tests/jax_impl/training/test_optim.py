@@ -12,7 +12,7 @@ import torch
 import torch_ref.train
 from jax_impl.errors import InputError
 from jax_impl.training import optim, schedules
-from jax_impl.training.names import OPTIMIZERS
+from jax_impl.training.optimizer_names import OPTIMIZERS
 from parity.ladder.rungs import optimizers
 from parity.ladder.rungs.optimizers import SPECS, jax_steps, shared, torch_steps
 from parity.ladder.tolerance import compare_float64
@@ -324,3 +324,8 @@ def test_sgd_has_torchs_first_buffer():
     first, state = optimizer.update(jnp.ones(1), state, params)
     second, _ = optimizer.update(jnp.ones(1), state, params)
     np.testing.assert_allclose(np.asarray([first, second]).ravel(), [-1.0, -1.4], rtol=1e-6)
+
+
+def test_pytorchs_side_has_the_same_names():
+    assert {*OPTIMIZERS} <= {*torch_ref.train.OPTIMIZERS}
+    assert not {"optimizer", "lbfgs"} & {*torch_ref.train.OPTIMIZERS}

@@ -1,0 +1,35 @@
+"""Long tests of kinds that quicker ones beside them cover too: `make proof` runs them."""
+
+_BUG = "tests/parity/diagnosis/test_mutants.py::test_a_planted_bug_is_caught"
+_FAULT = "tests/parity/test_ports.py::test_every_fault_has_its_place_and_cause"
+_RIGHT = "tests/parity/test_ports.py::test_a_right_port_passes"
+_FAMILY = "tests/jax_impl/models/test_family.py::test"
+_TRAINING = "tests/parity/diagnosis/test_training_causes.py::test"
+PROOFS = {
+    f"{_BUG}[frozen bias]",
+    f"{_BUG}[learning rate decays each step]",
+    f"{_BUG}[no shortcut]",
+    f"{_BUG}[adam eps inside the root]",
+    f"{_BUG}[gradients clipped]",
+    f"{_BUG}[labels of other examples]",
+    f"{_BUG}[optimizer state made anew]",
+    f"{_BUG}[step taken twice]",
+    f"{_FAULT}[block, eps at two places, no names]",
+    f"{_FAULT}[block, both faults, no names]",
+    f"{_RIGHT}[biases before BatchNorm, 10x10]",
+    "tests/parity/test_ports.py::test_a_variance_in_one_pass_is_said_to_be_noisy[batch-2000]",
+    "tests/parity/test_ports.py::test_zero_gradients_pass_by_every_seed[2]",
+    f"{_FAMILY}_gradients_in_float64[preact_resnet18]",
+    f"{_FAMILY}_outputs_and_statistics_in_float64[resnext50_32x4d-45x37]",
+    f"{_FAMILY}_outputs_and_statistics_in_float64"
+    "[resnet50:replace_stride_with_dilation=true,true,true-45x37]",
+    "tests/parity/commands/test_train_command.py::"
+    "test_two_deterministic_runs_in_bfloat16_are_the_same[train_torch.py]",
+    "tests/parity/speed/test_losses.py::"
+    "test_every_way_of_writing_it_computes_the_same[resnet18:width=4-inference]",
+    "tests/jax_impl/training/test_regions.py::test_weights_that_are_not_read_are_passed_over[sgd]",
+    f"{_TRAINING}_a_training_follows_from_its_optimizer"
+    "[jax_side1-betas (0.999, 0.9) in place of PyTorch's (0.9, 0.999)]",
+    "tests/parity/ladder/test_accuracy.py::test_other_weights_fail",
+    "tests/parity/ladder/test_ladder.py::test_a_correct_pair_passes[residual-batch_stats]",
+}
