@@ -15,14 +15,9 @@ def conv2d_im2col(
 
     Taps that only ever meet padding are left out.
     """
-    n, h, w, c = images.shape
-    kh, kw, _, o = kernel.shape
-    out_h, out_w = (
-        (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
-        for size, taps in ((h, kh), (w, kw))
-    )
-    rows = _live(kh, h, out_h, stride, padding, dilation)
-    columns = _live(kw, w, out_w, stride, padding, dilation)
+    n, _, _, c = images.shape
+    o = kernel.shape[-1]
+    (rows, out_h), (columns, out_w) = live_taps(images, kernel, stride, padding, dilation)
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     weights = kernel[rows.start : rows.stop, columns.start : columns.stop]
     if groups == dilation == 1 and len(columns) > stride > 1 and c <= FEW_CHANNELS:
@@ -41,6 +36,17 @@ def conv2d_im2col(
     weights = weights.reshape(len(taps), c // groups, groups, o // groups)
     flat = jnp.einsum("ptgc,tcgo->pgo", patches, weights)
     return flat.reshape(n, out_h, out_w, o)
+
+
+def live_taps(
+    images: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int
+) -> list[tuple[range, int]]:
+    """For each axis of `conv2d` the taps that ever meet a pixel, and the output's size."""
+    found = []
+    for size, taps in zip(images.shape[1:3], kernel.shape[:2], strict=True):
+        out = (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+        found.append((_live(taps, size, out, stride, padding, dilation), out))
+    return found
 
 
 def _live(size: int, extent: int, out: int, stride: int, padding: int, dilation: int) -> range:
