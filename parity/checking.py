@@ -7,7 +7,7 @@ from jax_impl.errors import InputError
 from parity.diagnosis import CANNOT_RUN, Known, diagnose
 from parity.ladder.numeric import climb
 from parity.ladder.result import Comparison, Result, nothing, result
-from parity.ladder.rungs import NUMERIC, init, inputs, trajectory
+from parity.ladder.rungs import NUMERIC, init, inputs, points, trajectory
 from parity.pairs.blame import told
 from parity.pairs.examples import prepared, shared_weights
 from parity.pairs.pair import MODES, Batch, Pair, Tensors
@@ -247,7 +247,7 @@ def _rung(rung: str, held: _Climb) -> list[Result]:
         if rung == "trajectory":
             if held.narrow == ("bfloat16",) and not held.wide and held.no_float64 is None:
                 why = "training is compared in float64 and float32 alone"
-                return [result(pair.name, rung, "bfloat16", nothing(trajectory.UNIT, why))]
+                return [result(pair.name, rung, "bfloat16", nothing(points.UNIT, why))]
             run = trajectory.run(
                 pair,
                 state,

@@ -81,7 +81,7 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
             executor.submit(write).result()
     # Orbax's storage meets a full disk with a ValueError.
     except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or one_line(error)
+        problem = getattr(error, "strerror", None) or one_line(error, 200)
         with _quiet():
             error.__traceback__ = error.__cause__ = error.__context__ = None
         raise InputError(f"cannot write {path}: {problem}") from error

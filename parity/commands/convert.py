@@ -62,6 +62,8 @@ def _check_places(source: Path, target: Path, overwrite: bool) -> None:
         others = checkpoint.foreign(target) if folder else []
     except (OSError, RuntimeError) as error:
         raise InputError(f"cannot write {target}: {one_line(error)}") from error
+    if target.is_symlink() and place.is_dir():
+        raise InputError(f"{target} is a link to the folder {place}: name the folder itself")
     if there == place:
         raise InputError(f"{source} is both the input and the output")
     if place in there.parents:
@@ -72,7 +74,8 @@ def _check_places(source: Path, target: Path, overwrite: bool) -> None:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise InputError(f"{path} is neither a file nor a folder")
     if others:
-        what = "is no whole checkpoint" if others == ["_METADATA"] else f"holds {listed(others, 3)}"
+        named = [name for name in others if name != "_METADATA"]
+        what = f"holds {listed(named, 3)}" if named else "is no whole checkpoint"
         raise InputError(f"{target} is a folder that {what}: only a checkpoint is replaced")
 
 
@@ -129,9 +132,8 @@ def write(path: Path, variables: Variables, spec: registry.Spec, model: Model) -
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     except OSError as error:
         raise cannot_write(path, error) from error
-    done = False
+    new, kind, done = staging / path.name, _kind(path), False
     try:
-        new, kind = staging / path.name, _kind(path)
         if kind == "orbax":
             checkpoint.save(new, variables, metadata)
         elif kind == "safetensors":
@@ -145,9 +147,13 @@ def write(path: Path, variables: Variables, spec: registry.Spec, model: Model) -
             torch.save({name: to_tensor(value) for name, value in arrays.items()}, new)
         _put_in_place(new, path, staging / "old")
         done = True
-    # PyTorch reports a full disk by a RuntimeError.
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise InputError(f"cannot write {path}: {one_line(error)}") from error
+    except InputError as error:  # of the checkpoint, which has another name until it is whole
+        raise InputError(str(error).replace(str(new), str(path))) from error
+    except RuntimeError as error:  # PyTorch's, whatever the system says
+        what = f"PyTorch cannot write all of it; is the disk full? ({one_line(error, 100)})"
+        raise InputError(f"cannot write {path}: {what}") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"cannot write {path}: {one_line(error, 200)}") from error
     finally:
         if os.path.lexists(path) or not (staging / "old").exists():
             remove(staging, 0.0 if done else 0.5)

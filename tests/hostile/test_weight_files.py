@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import resource
 import zipfile
 from pathlib import Path
 
@@ -344,3 +345,28 @@ def test_a_part_of_another_size_than_its_tensor_is_refused(change, saved, tmp_pa
                 content = content + bytes(change) if change > 0 else content[:change]
             new.writestr(entry.filename, content)
     assert "size" in refused(tmp_path / "b.pth", tmp_path / "out.safetensors")
+
+
+def test_a_link_to_a_folder_is_no_place_to_write(saved, tmp_path):
+    converted(saved, tmp_path / "ck")
+    (tmp_path / "link").symlink_to("ck")
+    assert "is a link to the folder" in refused(saved, tmp_path / "link")
+
+
+def test_a_folder_of_the_users_is_told_by_what_is_in_it(saved, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("thesis")
+    assert "holds notes.txt: only" in refused(saved, tmp_path / "mine")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "ck"])
+def test_a_full_disk_is_told_of_the_file_that_was_named(name, tmp_path):
+    torch.save(state_of("resnet20"), tmp_path / "big.pth")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        message = refused(tmp_path / "big.pth", tmp_path / name, "resnet20")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"cannot write {tmp_path / name}: " in message and len(message) < 500
+    assert f".{name}-" not in message

@@ -67,8 +67,41 @@ def test_correct_pairs_pass(name):
     pair = dataclasses.replace(correct.PAIRS[name](3), dtypes=ALONE)
     results = list(climb_all(pair, steps=20))
     assert all(r.passed is not False for r in results), [r.detail for r in results]
-    (trained,) = (r for r in results if r.rung == "trajectory")
-    assert trained.passed and any("key.bias" in remark for remark in trained.remarks)
+    trained = [r for r in results if r.rung == "trajectory"]
+    assert len(trained) == 2 and all(r.passed for r in trained)
+    assert all(any("key.bias" in remark for remark in r.remarks) for r in trained)
+
+
+@pytest.mark.parametrize("decay, right", [(1e-4, True), (1e-3, False)])
+def test_what_rounding_alone_moves_is_held_to_what_rounding_makes_of_it(decay, right):
+    """The key's bias, whose gradient is zero, by a step that decays it otherwise than PyTorch's."""
+    pair = correct.PAIRS["key_bias"](3)
+
+    def decayed(parameters):
+        return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1)
+
+    def stepper(optimizer):
+        def step(state, inputs, labels):
+            params, held = state
+
+            def loss(params):
+                logits = pair.jax_apply(params, inputs)
+                return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+            value, gradients = jax.value_and_grad(loss)(params)
+            updates, held = optimizer.update(gradients, held, params)
+            more = (1e-4 - decay) * params["key.bias"]
+            updates |= {"key.bias": updates["key.bias"] + more}
+            return (optax.apply_updates(params, updates), held), value
+
+        return lambda params: (params, optimizer.init(params)), step, lambda state: state[0]
+
+    optimizer = parity.Optimizer(decayed, optax.adamw(1e-3, weight_decay=0.1))
+    faulty = dataclasses.replace(pair, jax_step=stepper, optimizer=optimizer, dtypes=ALONE)
+    results = list(climb_all(faulty, ["trajectory"]))
+    (apart,) = (r for r in results if "rounding alone moves" in r.unit)
+    assert apart.passed is right and "key.bias" in apart.detail
+    assert all(r.passed for r in results if r is not apart)
 
 
 def test_a_cause_is_told():

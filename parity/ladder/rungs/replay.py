@@ -15,8 +15,8 @@ from jax_impl.data.archive import Dataset
 from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import loader_orders
 from parity.ladder.result import Comparison, Result, result
+from parity.ladder.rungs.points import CHAOS
 from parity.ladder.rungs.runs import PARAMETERS_BAR, jax_run, torch_run
-from parity.ladder.rungs.trajectory import CHAOS
 from parity.ladder.tolerance import NOISE_MULTIPLE
 from parity.pairs.case import Case, precision
 from parity.pairs.pair import Batch, ModelPair, Tensors

@@ -159,6 +159,15 @@ def only_rounded(case: Case, state: Tensors, batch: Batch) -> Idle:
     return {name: idle for name, idle in found.items() if idle.any()}
 
 
+def only(idle: Idle, look: Tensors) -> Tensors:
+    """The idle numbers of a look, and zeros beside them in the same tensors."""
+    return {
+        name: np.where(idle[base], value, 0)
+        for name, value in look.items()
+        if (base := name.partition(COPY)[0]) in idle
+    }
+
+
 def without(idle: Idle, look: Tensors) -> Tensors:
     """The numbers of a look that are not idle, and zeros for the others."""
     return {

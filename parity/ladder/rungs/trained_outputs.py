@@ -7,7 +7,7 @@ import numpy as np
 
 from parity.ladder.result import Comparison, nothing
 from parity.ladder.rungs.runs import PARAMETERS_BAR, Run, in_torch_layout, own_noise
-from parity.ladder.tolerance import relative_error
+from parity.ladder.tolerance import DIFFERENCE_MULTIPLE, relative_error
 from parity.pairs.case import Case
 from parity.pairs.pair import Batch, Tensors
 from parity.pairs.trees import rows
@@ -23,8 +23,12 @@ def evaluated(
     batches: Sequence[Batch],
     step: int,
     multiple: float,
+    eps: float,
 ) -> Comparison:
-    """Outputs in eval mode on every batch, and the classes they give."""
+    """Outputs in eval mode on every batch, and the classes they give.
+
+    The weights may differ by `step` roundings, `eps`, which the layers add up.
+    """
     reference = [theirs.outputs(batch) for batch in batches]
 
     def of(run: Run) -> Tensors:
@@ -45,7 +49,7 @@ def evaluated(
             max(relative_error(again[0][path], first[path]) for path in first),
             max(relative_error(again[1][path], second[path]) for path in first),
         )
-    tolerance = max(PARAMETERS_BAR, multiple * own)
+    tolerance = max(PARAMETERS_BAR, multiple * own, DIFFERENCE_MULTIPLE * step * eps)
     detail = f"{sum(rows(batch.inputs) for batch in batches)} examples after {step} steps"
     if own:
         detail += f"; a second run differs by up to {own:.1e}"

@@ -9,7 +9,9 @@ times what such a second run differs by from the first of its framework, or the 
 is more. PyTorch's second run is the measure: JAX's counts up to `NOISIER` times as much, for a step
 that depends on the order of the examples leaves itself too, and that is no rounding. Where a second
 run has left the first (`CHAOS`), nothing is compared any more, and the result says after how many
-steps.
+steps. What has a gradient that is zero but for rounding, in float32, Adam moves by that rounding
+alone: it is held apart from the others to `DIFFERENCE_MULTIPLE` times the larger of what the second
+runs differ by.
 
 Adam's first step, lr g / (|g| + eps), multiplies the rounding of a gradient near zero by up to
 lr / eps, so that one second run may say too little by chance: a difference beyond its tolerance is
@@ -27,49 +29,37 @@ import numpy as np
 from jax_impl.errors import listed
 from parity.ladder import arithmetic, design
 from parity.ladder.result import Comparison, Result, StepError, nothing, result
+from parity.ladder.rungs.points import (
+    CHAOS,
+    STATISTICS_BAR,
+    UNIT,
+    Point,
+    compare,
+    judge,
+    judge_rounded,
+)
 from parity.ladder.rungs.runs import (
     PARAMETERS_BAR,
     Idle,
     Run,
     jax_run,
     only_rounded,
-    own_noise,
     reordered,
     same_in_any_order,
     torch_run,
-    without,
 )
 from parity.ladder.rungs.trained_outputs import EVALUATED, evaluated
 from parity.ladder.tolerance import FLOAT32_EPS, NOISE_MULTIPLE, relative_error
 from parity.pairs.case import Case, precision
 from parity.pairs.heap import trim
-from parity.pairs.leafmap import COPY
 from parity.pairs.pair import Batch, Pair, Tensors
 
 STEPS = 60
-STATISTICS_BAR = 1e-11
-CHAOS = 1e-4
-UNIT = "relative difference of parameters in training"
 NOT_IDLE: Idle = {}
 SECOND_RUNS = 4
 EVERY = 5
 """Steps between comparisons of a model of more than `SMALL` parameters; each step of a smaller."""
 SMALL = 100_000
-
-
-class Point(NamedTuple):
-    """The differences after a step, each relative.
-
-    Parameters and statistics between the frameworks, and the most by which a second run of either
-    has differed from its first; 0 where there was none.
-    """
-
-    step: int
-    parameters: float
-    statistics: float
-    own_parameters: float
-    own_statistics: float
-    worst: str
 
 
 def run(
@@ -144,7 +134,7 @@ def _idle(case: Case, state: Tensors, batch: Batch) -> tuple[Idle, tuple[str, ..
     """What only rounding moves, and what is said of it."""
     idle = only_rounded(case, state, batch)
     texts = [name if idle[name].all() else f"a part of {name}" for name in sorted(idle)]
-    what = "not compared in training, where the gradient is zero but for rounding"
+    what = "held apart in training, where the gradient is zero but for rounding"
     return idle, (f"{what}: {listed(texts, 4)}",) if idle else ()
 
 
@@ -174,6 +164,7 @@ class Trained(NamedTuple):
     losses: list[tuple[float, float]]
     evaluated: Comparison | None
     multiple: float = NOISE_MULTIPLE
+    eps: float = 0.0
 
 
 def _side_by_side(
@@ -189,7 +180,7 @@ def _side_by_side(
 ) -> Trained:
     """`seed` is of the second runs; None is without them, and ends beyond the plain bars.
 
-    What is `idle` is not compared.
+    What is `idle` is compared apart.
     """
     ours, theirs = jax_run(case, state, stepper), torch_run(case, state)
     again: list[tuple[Run, Run]] = []
@@ -205,12 +196,12 @@ def _side_by_side(
         for second, _ in again:
             second.step(reordered(batch, (step, seed or 0)) if reorder else batch)
         if step <= 2 or step == steps or step % _every(case.pair) == 0:
-            mine, reference = without(idle, ours.look()), without(idle, theirs.look())
+            mine, reference = ours.look(), theirs.look()
             diverged = not all(np.isfinite(value).all() for value in reference.values())
             if points and diverged:  # PyTorch's own training has no numbers any more
                 break
-            seconds = [without(idle, run.look()) for run, _ in again]
-            points.append(_compare(case.pair, step, mine, reference, seconds))
+            seconds = [run.look() for run, _ in again]
+            points.append(compare(case.pair, step, mine, reference, seconds, idle))
             point = points[-1]
             if seed is None and not _within_the_bars(point):
                 return Trained(points, losses, None)
@@ -220,8 +211,9 @@ def _side_by_side(
                 break
     outputs = None
     if not diverged:
-        outputs = evaluated(case, ours, theirs, again, batches, points[-1].step, multiple)
-    return Trained(points, losses, outputs, multiple)
+        last = points[-1].step
+        outputs = evaluated(case, ours, theirs, again, batches, last, multiple, eps or 0.0)
+    return Trained(points, losses, outputs, multiple, eps or 0.0)
 
 
 def _within_the_bars(point: Point) -> bool:
@@ -235,6 +227,7 @@ def _widened(found: Trained, again: Trained) -> Trained:
         point._replace(
             own_parameters=max(point.own_parameters, other.own_parameters),
             own_statistics=max(point.own_statistics, other.own_statistics),
+            own_rounded=max(point.own_rounded, other.own_rounded),
         )
         for point, other in zip(found.points, again.points, strict=False)
     ]
@@ -246,82 +239,18 @@ def _widened(found: Trained, again: Trained) -> Trained:
 
 def _judged(found: Trained, steps: int, series: tuple[StepError, ...] = ()) -> list[Comparison]:
     """The parameters, the statistics if there are any, and the outputs."""
-    multiple = found.multiple
-    judged = [_judge(found.points, "parameters", steps, series, multiple)]
+    how = found.multiple, found.eps
+    judged = [judge(found.points, "parameters", steps, series, *how)]
     if not all(math.isnan(point.statistics) for point in found.points):
-        judged.append(_judge(found.points, "statistics", steps, (), multiple))
+        judged.append(judge(found.points, "statistics", steps, (), *how))
+    if not math.isnan(found.points[0].rounded):
+        judged.append(judge_rounded(found.points))
     return judged if found.evaluated is None else [*judged, found.evaluated]
 
 
 def _every(pair: Pair) -> int:
     size = sum(math.prod(shape) for shape in pair.parameters.values())
     return 1 if size <= SMALL else EVERY
-
-
-def _compare(
-    pair: Pair, step: int, ours: Tensors, theirs: Tensors, seconds: Sequence[Tensors]
-) -> Point:
-    """`seconds` are JAX's and PyTorch's second runs, or none."""
-    twins = {name: theirs[base] for name in ours if (base := name.partition(COPY)[0]) in theirs}
-    errors = {name: relative_error(ours[name], twins[name]) for name in twins}
-    own = dict.fromkeys(twins, 0.0)
-    if seconds:
-        own = {
-            name: own_noise(
-                relative_error(seconds[0][name], ours[name]),
-                relative_error(seconds[1][name.partition(COPY)[0]], twins[name]),
-            )
-            for name in twins
-        }
-    parameters = [name for name in twins if name.partition(COPY)[0] in pair.parameters]
-    others = [name for name in twins if name not in parameters]
-
-    def largest(of: dict[str, float], names: list[str]) -> float:
-        return max((of[name] for name in names), default=math.nan)
-
-    return Point(
-        step,
-        largest(errors, parameters),
-        largest(errors, others),
-        largest(own, parameters),
-        largest(own, others),
-        max(errors, key=errors.__getitem__, default="nothing"),
-    )
-
-
-def _judge(
-    points: list[Point],
-    kind: str,
-    steps: int,
-    series: tuple[StepError, ...],
-    multiple: float,
-) -> Comparison:
-    """The point that is furthest beyond its tolerance, or nearest to it."""
-    bar = PARAMETERS_BAR if kind == "parameters" else STATISTICS_BAR
-    own_so_far, judged = 0.0, []
-    for point in points:
-        own, measured = getattr(point, f"own_{kind}"), getattr(point, kind)
-        if own < CHAOS:
-            own_so_far = max(own_so_far, own)
-            tolerance = max(bar, multiple * own_so_far)
-            judged.append((measured / tolerance, point, own))
-        elif not judged or not math.isfinite(own):  # nothing was compared, or JAX has no numbers
-            judged.append((math.inf, point, own))
-    ratio, point, own = max(judged, key=lambda item: item[0])
-    measured = getattr(point, kind)
-    compared = judged[-1][1].step
-    detail = f"largest against its tolerance at step {point.step} of {compared}, in {point.worst}"
-    if own:
-        detail += (
-            f"; a second run, rounded otherwise, differs from its framework's first by {own:.1e} "
-            "there"
-        )
-    tolerance = measured / ratio if 0 < ratio < math.inf else bar
-    unit = f"relative difference of {kind} in training"
-    remarks = ()
-    if compared < steps and ratio <= 1:
-        remarks = (f"compared for {compared} of {steps} steps: chaotic after",)
-    return Comparison(ratio <= 1, measured, tolerance, unit, detail, steps=series, remarks=remarks)
 
 
 def _narrow(

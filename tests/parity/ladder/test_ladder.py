@@ -18,7 +18,7 @@ from jax_impl.models import layers
 from jax_impl.models.model import MODELS, from_module
 from parity.checking import NotTheSame, check, climb_all
 from parity.ladder import numeric
-from parity.ladder.rungs import NUMERIC, batch_stats, replay, trajectory
+from parity.ladder.rungs import NUMERIC, batch_stats, points, replay, trajectory
 from parity.ladder.tolerance import compare_rounded
 from parity.pairs.case import Case
 from parity.pairs.examples import randomised, shared_weights
@@ -266,7 +266,7 @@ def test_sixty_steps_of_training(name, optimizer, lr, options, batches, record_p
     for found in results:
         record_property(f"{found.rung} {found.unit}", found.measured)
         assert found.passed, found
-    bars = (trajectory.PARAMETERS_BAR, trajectory.STATISTICS_BAR)
+    bars = (points.PARAMETERS_BAR, points.STATISTICS_BAR)
     for found, bar in zip(results[:-1], bars, strict=False):
         assert found.measured <= bar, found
 
