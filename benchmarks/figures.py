@@ -346,7 +346,9 @@ def gpu() -> str:
             f"{widest(reports[0], ['trajectory'])}",
         ),
         ("two trainings of `resnet18` by `--deterministic`", "`benchmarks/gpu.sh checks`", bits),
-        *(timed(name, step) for name, step in (("resnet18", "resnet"), ("simple_cnn", "cnn"))),
+        timed("resnet18", "resnet"),
+        timed("simple_cnn", "cnn"),
+        timed("cifar", "cifar"),
         (
             "ResNet-18 by the notebook's recipe, CIFAR-10",
             "`benchmarks/gpu.sh accuracy`",

@@ -138,12 +138,13 @@ def again() -> str:
     )
 
 
-def timed(model: str, step: str) -> tuple[str, str, str]:
+def timed(folder: str, step: str) -> tuple[str, str, str]:
     """A GPU's task."""
-    task = load(f"gpu/speed/{model}/speed")["tasks"][0]
+    task = load(f"gpu/speed/{folder}/speed")["tasks"][0]
+    model, precision = task["model"], {"bf16": ", bfloat16"}.get(task["precision"], "")
     ratio, name = task["jax_to_best"], task["best"]["PyTorch"]
     return (
-        f"train `{model}`, batch {task['batch_size']}, images/s",
+        f"train `{model}`, batch {task['batch_size']}{precision}, images/s",
         f"`benchmarks/gpu.sh speed-{step}`",
         f"JAX {best(task, 'JAX'):,.0f}, PyTorch's best tried, `{name}`, "
         f"{best(task, 'PyTorch'):,.0f}: {ratio['median']:.2f}, {ratio['low']:.2f} to "

@@ -3,8 +3,8 @@
 On a CPU a convolution is im2col and one matrix product: its gradients are then products too, and
 keep their speed inside `lax.scan`, where those of `lax.conv` do not. Fewer products are taken for a
 3x3 convolution of many pixels, by Winograd's algorithm, and of many maps of 2x2, as a dense layer.
-Elsewhere the vendor's convolution serves, but where the kernel has taps that only ever meet
-padding, which a product leaves out, or where there are too few output pixels to keep a GPU busy.
+Elsewhere the vendor's convolution serves, but for a kernel with taps that only ever meet padding:
+a product leaves them out.
 """
 
 import jax
@@ -18,10 +18,6 @@ WINOGRAD_TILES, WINOGRAD_CHANNELS = 512, 16
 
 MANY_MAPS = 64
 """With fewer, writing the matrix of a dense product costs more than it saves."""
-
-FEW_PIXELS = 0
-"""Of the output, in a batch: up to so many a GPU's own convolution has few blocks, each of which
-sums over all taps and channels, where a matrix product divides the sums too."""
 
 
 def conv2d(
@@ -47,8 +43,8 @@ def conv2d(
     """
     options = stride, padding, dilation, groups
     if not platform.on_cpu():
-        native = not _by_product_elsewhere(images, kernel, options)
-        return (conv2d_native if native else im2col.conv2d_im2col)(images, kernel, *options)
+        dead = _has_dead_taps(images, kernel, options)
+        return (im2col.conv2d_im2col if dead else conv2d_native)(images, kernel, *options)
     if _by_dense_product(images, kernel, options):
         return dense_conv.conv2d(images, kernel)
     if _by_winograd(images, kernel, options):
@@ -56,12 +52,11 @@ def conv2d(
     return im2col.conv2d_im2col(images, kernel, *options)
 
 
-def _by_product_elsewhere(images: jax.Array, kernel: jax.Array, options: tuple[int, ...]) -> bool:
-    """Whether im2col serves where it is not the rule."""
+def _has_dead_taps(images: jax.Array, kernel: jax.Array, options: tuple[int, ...]) -> bool:
+    """Whether some tap of a kernel without groups only ever meets padding."""
     stride, padding, dilation, groups = options
-    (rows, out_h), (columns, out_w) = im2col.live_taps(images, kernel, stride, padding, dilation)
-    dead = (len(rows), len(columns)) != kernel.shape[:2]
-    return groups == 1 and (dead or images.shape[0] * out_h * out_w <= FEW_PIXELS)
+    live = im2col.live_taps(images, kernel, stride, padding, dilation)
+    return groups == 1 and tuple(len(taps) for taps, _ in live) != kernel.shape[:2]
 
 
 def _by_dense_product(images: jax.Array, kernel: jax.Array, options: tuple[int, ...]) -> bool:
