@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from jax_impl.models.model import create_model as create_model
     from jax_impl.models.model import from_module as from_module
     from jax_impl.torch_random.generator import Generator as Generator
+    from jax_impl.torch_random.loader import augmentation_draws as augmentation_draws
     from jax_impl.torch_random.loader import loader_orders as loader_orders
     from jax_impl.torch_random.loader import random_crop_flip as random_crop_flip
     from jax_impl.training import checkpoint as checkpoint
     from jax_impl.training import optim as optim
     from jax_impl.training import schedules as schedules
+    from jax_impl.training.augment import Augmentation as Augmentation
     from jax_impl.training.compilation import keep_compiled as keep_compiled
     from jax_impl.training.epoch import make_train_epoch as make_train_epoch
     from jax_impl.training.evaluate import make_evaluate as make_evaluate
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from jax_impl.training.step import make_train_step as make_train_step
 
 _HOMES = {
+    "Augmentation": "training.augment",
     "Dataset": "data.archive",
     "Epoch": "training.fit",
     "Generator": "torch_random.generator",
@@ -44,6 +47,7 @@ _HOMES = {
     "Split": "data.archive",
     "TrainState": "training.state",
     "Variables": "models.model",
+    "augmentation_draws": "torch_random.loader",
     "be_deterministic": "training.precision",
     "create_model": "models.model",
     "create_state": "training.state",

@@ -1,6 +1,7 @@
 """What PyTorch's `DataLoader` and torchvision's augmentation draw, epoch by epoch, in NumPy."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,24 +46,68 @@ def loader_orders(
             own_generator.randperm(size)  # RandomSampler cuts a last, empty part out of another
 
 
+class Drawn(NamedTuple):
+    """What augmentation draws for n images, each [n] or None where it draws no such thing.
+
+    The crop's corner within the padded image, whether the image is flipped (bool), and the centre
+    of the square that is cut out.
+    """
+
+    top: Any = None
+    left: Any = None
+    flipped: Any = None
+    row: Any = None
+    column: Any = None
+
+
+def augmentation_draws(
+    generator: Generator,
+    count: int,
+    side: int = 32,
+    *,
+    crop: int = 0,
+    flip: bool = False,
+    cutout: bool = False,
+) -> Drawn:
+    """What `RandomCrop(side, crop)`, `RandomHorizontalFlip()` and a cutout draw, in this order.
+
+    For `count` images of side x side that are loaded without workers, thus with draws from the
+    global generator. Call it after an epoch's order was drawn, for the images in that order. A crop
+    without padding is none: torchvision draws nothing for it. The cutout's centre is
+    `torch.randint(side, (1,))` for its row, and again for its column: `torch_ref.augment.Cutout`.
+
+    Returns:
+        int64 and bool arrays [count].
+
+    Raises:
+        InputError: a negative padding.
+    """
+    if crop < 0:
+        raise InputError(f"a crop's padding is {crop}: give 0 or more")
+    # An image takes one word for each of torch.randint and torch.rand.
+    each = 2 * bool(crop) + flip + 2 * cutout
+    words = generator.raw32(each * count).reshape(count, each).astype(np.int64).T
+    drawn = Drawn()
+    if crop:
+        drawn = drawn._replace(top=words[0] % (2 * crop + 1), left=words[1] % (2 * crop + 1))
+    if flip:
+        drawn = drawn._replace(flipped=words[2 * bool(crop)] % 2**24 < 2**23)
+    if cutout:
+        drawn = drawn._replace(row=words[-2] % side, column=words[-1] % side)
+    return drawn
+
+
 def random_crop_flip(
     generator: Generator, count: int, padding: int = 4
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `RandomCrop(side, padding)` and then `RandomHorizontalFlip()` draw for `count` images.
 
-    The images are side x side before padding, and loaded without workers, thus with draws from
-    the global generator. Call it after an epoch's order was drawn, for the images in that order.
+    As `augmentation_draws`, for images of any side.
 
     Returns:
         The crops' tops and lefts within the padded images, int64 [count] in [0, 2·padding], and
         whether each image is flipped, bool [count].
     """
-    if padding < 0:
-        raise InputError(f"random_crop_flip: padding {padding}: give 0 or more")
-    if padding == 0:  # there is one way to crop, and torchvision does not draw it
-        flips = generator.uniform((count,)) < 0.5
-        return np.zeros(count, np.int64), np.zeros(count, np.int64), flips
-    # An image takes one word for each of torch.randint, torch.randint and torch.rand.
-    words = generator.raw32(3 * count).reshape(count, 3).astype(np.int64)
-    top, left = (words[:, :2] % (2 * padding + 1)).T
-    return top, left, words[:, 2] % 2**24 < 2**23
+    drawn = augmentation_draws(generator, count, crop=padding, flip=True)
+    none = np.zeros(count, np.int64)  # there is one way to crop without padding
+    return (drawn.top, drawn.left, drawn.flipped) if padding else (none, none, drawn.flipped)

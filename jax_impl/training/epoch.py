@@ -1,5 +1,6 @@
 """Whole epochs as compiled loops over uint8 images that stay on the device."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import optax
 from jax import lax
 
+from jax_impl.data.datasets import normalize
 from jax_impl.errors import InputError
 from jax_impl.models.model import Model, Variables
 from jax_impl.ops import platform
 from jax_impl.training import optim, regions
+from jax_impl.training.augment import Augmentation, augmented, draw, key_of
 from jax_impl.training.state import TrainState
-from jax_impl.training.step import compute_dtype, make_train_step, update
+from jax_impl.training.step import compute_dtype, update
 
 CHUNK = 100
 """Steps in one compiled call: how often an epoch reports its progress."""
@@ -24,14 +27,21 @@ TrainEpoch = Callable[..., Iterator[tuple[TrainState, np.ndarray]]]
 
 
 def make_train_epoch(
-    model: Model, optimizer: optax.GradientTransformation, batch_size: int, dtype: Any = None
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    dtype: Any = None,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
 ) -> TrainEpoch:
-    """An epoch as `(state, images, labels, order) -> iterator of (state, losses)`.
+    """An epoch as `(state, images, labels, order, drawn=None) -> iterator of (state, losses)`.
 
     `images` (uint8) and `labels` are whole splits; `order` [m] holds the indices to train on, in
     batches of `batch_size` and at the end one smaller batch, as PyTorch's `DataLoader` has it.
     After every `CHUNK` steps it yields the state and the losses (float [steps]) of those steps.
     It consumes `state`, and each state that it has yielded when it goes on. `dtype` is `update`'s.
+    What `augmentation` draws for the images of `order` is `drawn`, arrays [m]; without it each step
+    draws by JAX's generator from the `seed` and the number of steps taken before.
     Weights that the model never reads are passed over where the optimizer is `optim.Lazy` and its
     state of them is zero.
 
@@ -40,7 +50,6 @@ def make_train_epoch(
     """
     if batch_size < 1:
         raise InputError(f"the batch size is {batch_size}: give 1 or more")
-    train_step = make_train_step(model, optimizer, dtype)
     # On a CPU one compilation serves chunks of every length. A GPU asks the host after each step
     # whether it was the last one, unless the length is known.
     known = ("lazy",) if platform.on_cpu() else ("lazy", "length")
@@ -50,19 +59,29 @@ def make_train_epoch(
         batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
         return _regions(model, optimizer, state, batch, dtype)
 
+    def step_on(state, images, labels, drawn, read=None):
+        prepared = normalize
+        if augmentation:
+            if drawn is None:
+                drawn = draw(jax.random.fold_in(key_of(seed), state.step), augmentation, images)
+            prepared = partial(augmented, drawn=drawn, augmentation=augmentation)
+        return update(model, optimizer, state, images, labels, dtype, read, prepared)
+
+    last_step = jax.jit(step_on, donate_argnums=0, compiler_options=options)
+
     @jax.jit
     def may_be_lazy(state: TrainState, images: jax.Array) -> jax.Array:
         return regions.zero_outside(state.opt_state, visited(state, images).opt_state)
 
     @partial(jax.jit, donate_argnums=0, static_argnames=known, compiler_options=options)
-    def run(given: TrainState, images, labels, batches, start, length, lazy):
+    def run(given: TrainState, images, labels, batches, drawn, start, length, lazy):
         boxes = visited(given, images) if lazy else None
         read = None if boxes is None else boxes.params
 
         def body(index, carry):
             state, losses = carry
-            batch = batches[start + index]
-            state, loss = update(model, optimizer, state, images[batch], labels[batch], dtype, read)
+            batch, own = jax.tree.map(lambda rows: rows[start + index], (batches, drawn))
+            state, loss = step_on(state, images[batch], labels[batch], own, read)
             return state, losses.at[index].set(loss)
 
         losses = jnp.zeros(CHUNK, compute_dtype(given.params))
@@ -71,24 +90,33 @@ def make_train_epoch(
         state, losses = lax.fori_loop(0, length, body, (regions.cut(given, boxes), losses))
         return regions.put(given, state, boxes), losses
 
-    def train_epoch(state, images, labels, order):
+    def train_epoch(state, images, labels, order, drawn=None):
         if not len(order):
             raise InputError("an epoch needs at least one image")
         order = np.asarray(order, np.int32)
         steps, rest = divmod(len(order), batch_size)
         if steps:
-            batches = jnp.asarray(order[: steps * batch_size].reshape(steps, batch_size))
+            whole = partial(_in_batches, shape=(steps, batch_size))
+            batches, rows = jnp.asarray(whole(order)), jax.tree.map(whole, drawn)
             lazy = isinstance(optimizer, optim.Lazy) and bool(may_be_lazy(state, images))
             for start in range(0, steps, CHUNK):
-                length = min(CHUNK, steps - start)
-                state, losses = run(state, images, labels, batches, start, length=length, lazy=lazy)
-                yield state, np.asarray(losses)[:length]
+                some = min(CHUNK, steps - start)
+                state, losses = run(
+                    state, images, labels, batches, rows, start, length=some, lazy=lazy
+                )
+                yield state, np.asarray(losses)[:some]
         if rest:
-            batch = jnp.asarray(order[-rest:])
-            state, loss = train_step(state, images[batch], labels[batch])
+            batch, own = jax.tree.map(lambda array: jnp.asarray(array[-rest:]), (order, drawn))
+            state, loss = last_step(state, images[batch], labels[batch], own)
             yield state, np.asarray(loss)[None]
 
     return train_epoch
+
+
+def _in_batches(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The first of an epoch's values by step, as 32 bits or bool."""
+    array = array[: math.prod(shape)].reshape(shape)
+    return array if array.dtype == bool else array.astype(np.int32)
 
 
 def _regions(

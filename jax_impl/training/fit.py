@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jax_impl.data.archive import Split
+from jax_impl.torch_random.loader import Drawn
 from jax_impl.training.epoch import TrainEpoch
 from jax_impl.training.state import TrainState
 
@@ -32,7 +33,7 @@ def fit(
     train_epoch: TrainEpoch,
     state: TrainState,
     split: Split,
-    orders: Iterable[np.ndarray],
+    orders: Iterable[np.ndarray | tuple[np.ndarray, Drawn]],
     *,
     on_epoch: Callable[[Epoch, TrainState], None] = lambda epoch, state: None,
     on_steps: Callable[[int], None] = lambda steps: None,
@@ -43,7 +44,8 @@ def fit(
         train_epoch: from `make_train_epoch`.
         state: before the first epoch.
         split: the images and labels to train on.
-        orders: indices into `split`, an array for each epoch.
+        orders: indices into `split`, an array for each epoch, perhaps with what their augmentation
+            draws.
         on_epoch: called after each epoch; the state it gets is consumed by the next one.
         on_steps: called with the number of steps taken since its last call.
     """
@@ -51,7 +53,8 @@ def fit(
     epochs = []
     for number, order in enumerate(orders, 1):
         started, losses = time.perf_counter(), []
-        for trained, chunk in train_epoch(state, images, labels, order):
+        visit = order if isinstance(order, tuple) else (order,)
+        for trained, chunk in train_epoch(state, images, labels, *visit):
             state = trained
             losses.append(chunk)
             on_steps(len(chunk))

@@ -53,6 +53,7 @@ def update(
     labels: jax.Array,
     dtype: Any = None,
     read: Any = None,
+    prepared: Callable[[jax.Array, Any], jax.Array] = normalize,
 ) -> tuple[TrainState, jax.Array]:
     """One step, not jitted: what `make_train_step` and `make_train_epoch` compile.
 
@@ -60,12 +61,13 @@ def update(
         model: what is trained.
         optimizer: makes updates of the gradients.
         state: before the step.
-        images: uint8 [n, h, w, 3]; normalised here.
+        images: uint8 [n, h, w, 3]; `prepared` here.
         labels: int [n].
         dtype: to compute in, by default the parameters'. With bfloat16 and parameters in float32
             these, their gradients, the statistics and the loss stay in float32.
         read: by parameter the `regions.Region` that the state holds of it and the model reads; by
             default all.
+        prepared: the net's inputs of images and a dtype.
 
     Returns:
         the new state and the batch's mean loss before the step.
@@ -79,7 +81,7 @@ def update(
 
     gradient = jax.value_and_grad(loss, has_aux=True)
     (value, batch_stats), gradients = gradient(
-        state.params, model, state.batch_stats, normalize(images, dtype), labels
+        state.params, model, state.batch_stats, prepared(images, dtype), labels
     )
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)

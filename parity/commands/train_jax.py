@@ -1,6 +1,8 @@
 """`parity train`: trains a Flax model. Imports no PyTorch."""
 
+import dataclasses
 import itertools
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -10,8 +12,9 @@ import jax_impl.data.datasets
 from jax_impl.errors import InputError
 from jax_impl.models.model import Model, from_spec
 from jax_impl.torch_random.generator import Generator
-from jax_impl.torch_random.loader import loader_orders
+from jax_impl.torch_random.loader import augmentation_draws, loader_orders
 from jax_impl.training import optim
+from jax_impl.training.augment import Augmentation
 from jax_impl.training.compilation import keep_compiled
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.evaluate import make_evaluate
@@ -22,13 +25,21 @@ from parity.pairs.weights import to_arrays
 from parity.shell import data_choice
 from parity.shell.console import Console
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import IMAGE_SIZE, chosen_model, chosen_recipe, one_image
+from parity.shell.recipes import (
+    IMAGE_SIZE,
+    Augment,
+    chosen_augment,
+    chosen_model,
+    chosen_recipe,
+    one_image,
+)
 from parity.shell.run_directory import RunDirectory, config_of
 
 
 def run(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
     spec, recipe = chosen_model(options.model), chosen_recipe(options)
+    augment = chosen_augment(options)
     keep_compiled()
     if options.deterministic:
         be_deterministic()
@@ -41,15 +52,19 @@ def run(options: TrainOptions) -> None:
     model, size = from_spec(spec), len(dataset.train.labels)
     check_batches(model, size, recipe.batch_size)
     with RunDirectory(options.out, str(spec), "jax") as directory:
-        directory.config(config_of(options, recipe, choice, "jax", device.device_kind))
+        directory.config(config_of(options, recipe, augment, choice, "jax", device.device_kind))
         console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
 
         optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
-        train_epoch = make_train_epoch(model, optimizer, recipe.batch_size, dtype)
+        augmentation = augment and Augmentation(**dataclasses.asdict(augment))
+        train_epoch = make_train_epoch(
+            model, optimizer, recipe.batch_size, dtype, augmentation, options.seed
+        )
         # As after torch.manual_seed: the weights' draws, then those of the shuffling loader.
         generator = Generator(options.seed)
         state = create_state(model.init(generator, options.init), optimizer)
-        orders = itertools.islice(loader_orders(size, generator), recipe.epochs)
+        drawn_here = augment if options.random == "torch" else None
+        orders = itertools.islice(visits(size, generator, drawn_here), recipe.epochs)
 
         def on_epoch(epoch: Epoch, state: TrainState) -> None:
             console.line(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}")
@@ -64,6 +79,18 @@ def run(options: TrainOptions) -> None:
         directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
         arrays = to_arrays(state.variables, model)
         directory.weights(arrays, spec, "jax")
+
+
+def visits(size: int, generator: Generator, augment: Augment | None) -> Iterator[Any]:
+    """Each epoch's order, and what PyTorch would draw to augment the images in it."""
+    for order in loader_orders(size, generator):
+        if augment is None:
+            yield order
+            continue
+        crop, flip, cutout = augment.crop, augment.flip, bool(augment.cutout)
+        side = IMAGE_SIZE[0]
+        drawn = augmentation_draws(generator, size, side, crop=crop, flip=flip, cutout=cutout)
+        yield order, drawn
 
 
 def check_batches(model: Model, images: int, batch_size: int) -> None:

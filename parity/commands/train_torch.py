@@ -8,13 +8,20 @@ import torch
 from torch import nn
 
 import jax_impl.data.datasets
+import torch_ref.augment
 import torch_ref.data
 import torch_ref.models
 import torch_ref.train
 from parity.shell import data_choice
 from parity.shell.console import Console
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import IMAGE_SIZE, chosen_model, chosen_recipe, one_image
+from parity.shell.recipes import (
+    IMAGE_SIZE,
+    chosen_augment,
+    chosen_model,
+    chosen_recipe,
+    one_image,
+)
 from parity.shell.run_directory import RunDirectory, config_of
 from torch_ref.errors import InputError
 from torch_ref.precision import be_deterministic, set_precision
@@ -23,6 +30,7 @@ from torch_ref.precision import be_deterministic, set_precision
 def run(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
     spec, recipe = chosen_model(options.model), chosen_recipe(options)
+    augment = chosen_augment(options)
     device = choose_device(options.device)
     if options.deterministic:
         be_deterministic()
@@ -31,12 +39,16 @@ def run(options: TrainOptions) -> None:
     console.line(choice.reason)
     data_dir = jax_impl.data.datasets.data_directory(options.data_dir)
     training_set, test_set = torch_ref.data.load(choice.name, data_dir)
+    if augment is not None:
+        training_set.transform = torch_ref.augment.transform(
+            IMAGE_SIZE[0], **dataclasses.asdict(augment)
+        )
     torch.manual_seed(options.seed)
     model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
     trained = set_precision(model, options.precision, device)
     check_batches(model, len(training_set), recipe.batch_size, device)
     with RunDirectory(options.out, str(spec), "torch") as directory:
-        directory.config(config_of(options, recipe, choice, "torch", device))
+        directory.config(config_of(options, recipe, augment, choice, "torch", device))
         console.line(f"{spec} on {device}, run directory {directory.path}")
 
         loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)

@@ -15,6 +15,7 @@ RungName = Literal[
 DataName = Literal["auto", "cifar10", "digits"]
 ModeName = Literal["train", "inference"]
 DtypeName = Literal["float64", "float32", "bfloat16"]
+AugmentName = Literal["crop", "flip", "cutout"]
 PrecisionName = Literal["float32", "tf32", "bf16"]
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
@@ -142,6 +143,23 @@ class TrainOptions:
 
     init: Literal["torch", "flax"] = "torch"
     """initial weights, in JAX: PyTorch's or Flax's defaults"""
+
+    augment: tuple[AugmentName, ...] = ()
+    """of the training images, any of: crop out of a padded image, flip left to right, cutout of a
+    square; by default none"""
+
+    padding: MaybeInt = None
+    """of the crop: pixels on each side, by default 4"""
+
+    reflect: bool = False
+    """pad by mirroring the image, and not with black"""
+
+    cutout_size: MaybeInt = None
+    """pixels of the square's side, by default 16"""
+
+    random: Literal["torch", "jax"] = "torch"
+    """whose random numbers augment in JAX: PyTorch's, so that both scripts see the same images, or
+    JAX's, drawn on the device"""
 
     out: MaybePath = None
     """run directory; by default runs/MODEL-FRAMEWORK-DATE-TIME"""

@@ -16,6 +16,9 @@ IMAGE_SIZE = (32, 32)
 NUM_CLASSES = 10
 """Of CIFAR-10 and of the digits."""
 
+PADDING, CUTOUT = 4, 16
+"""Pixels, as He et al. 2015 crop and DeVries and Taylor 2017 cut out, on CIFAR-10."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -68,6 +71,50 @@ def chosen_recipe(options: TrainOptions) -> Recipe:
     if not 0 < chosen.lr < math.inf:
         raise InputError(f"--lr is {chosen.lr}: give a number above 0")
     return chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """What is done to the training images: `jax_impl.training.augment.Augmentation`'s fields."""
+
+    crop: int
+    reflect: bool
+    flip: bool
+    cutout: int
+
+
+def chosen_augment(options: TrainOptions) -> Augment | None:
+    """What the options say of augmentation; None if nothing.
+
+    Raises:
+        InputError: a size that does not fit the images, or an option of what is not asked for.
+    """
+    side = IMAGE_SIZE[0]
+    given = (
+        ("--padding", "crop", options.padding, 1, side - 1),
+        ("--cutout-size", "cutout", options.cutout_size, 2, 2 * side),
+        ("--reflect", "crop", options.reflect or None, False, True),
+        ("--random jax", "", None if options.random == "torch" else 1, 1, 1),
+    )
+    for option, name, value, least, most in given:
+        if value is None:
+            continue
+        if not options.augment or (name and name not in options.augment):
+            raise InputError(
+                f"{option}: it goes with --augment{name and f' {name}'}, which is not given"
+            )
+        if not least <= value <= most:
+            raise InputError(f"{option} is {value}: give {least} to {most} pixels")
+    if options.random == "jax" and options.framework == "torch":
+        raise InputError("--random jax: PyTorch draws its own numbers; leave it out")
+    if not options.augment:
+        return None
+    return Augment(
+        crop=(options.padding or PADDING) if "crop" in options.augment else 0,
+        reflect=options.reflect,
+        flip="flip" in options.augment,
+        cutout=(options.cutout_size or CUTOUT) if "cutout" in options.augment else 0,
+    )
 
 
 def check_seed(seed: int) -> None:

@@ -71,12 +71,15 @@ class RunDirectory:
         write_whole(self.path / "weights.safetensors", content)
 
 
-def config_of(options: Any, recipe: Any, data: Any, framework: str, device: str) -> dict[str, Any]:
+def config_of(
+    options: Any, recipe: Any, augment: Any, data: Any, framework: str, device: str
+) -> dict[str, Any]:
     """What config.json holds: options as given and resolved, the data and why, the device."""
     given = dataclasses.asdict(options)
     return {
         **given,
         **dataclasses.asdict(recipe),
+        "augmentation": augment and dataclasses.asdict(augment),
         "framework": framework,
         "data": data.name,
         "data_reason": data.reason,

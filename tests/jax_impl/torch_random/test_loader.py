@@ -144,5 +144,5 @@ def test_bad_arguments():
         next(loader_orders(0, generator))
     with pytest.raises(InputError, match="own_generator"):
         next(loader_orders(5, generator, generator))
-    with pytest.raises(InputError, match="padding -1"):
+    with pytest.raises(InputError, match="padding is -1"):
         random_crop_flip(generator, 5, -1)

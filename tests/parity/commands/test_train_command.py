@@ -1,5 +1,6 @@
 """The training scripts as a user calls them: lines, run directory, bad input, interruption."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from jax_impl.models.model import create_model
 from jax_impl.models.registry import create_spec
 from parity.pairs.weights import to_flax
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import Recipe, chosen_recipe, recipe
+from parity.shell.recipes import Augment, Recipe, chosen_augment, chosen_recipe, recipe
 from parity.shell.run_directory import RunDirectory
 
 SCRIPTS = ["train_jax.py", "train_torch.py"]
@@ -198,6 +199,67 @@ def test_what_cannot_be_trained_is_told_before_a_run_directory_is_made(
 def test_pytorch_draws_no_weights_of_flax():
     with pytest.raises(InputError, match="--init flax: PyTorch draws its own"):
         chosen_recipe(TrainOptions("torch", init="flax"))
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"padding": 4}, "--padding: it goes with --augment crop, which is not given"),
+        ({"padding": 4, "augment": ("flip",)}, "--padding: it goes with --augment crop"),
+        ({"padding": 0, "augment": ("crop",)}, "--padding is 0: give 1 to 31 pixels"),
+        ({"padding": 32, "augment": ("crop",)}, "--padding is 32: give 1 to 31 pixels"),
+        ({"reflect": True, "augment": ("cutout",)}, "--reflect: it goes with --augment crop"),
+        ({"cutout_size": 16}, "--cutout-size: it goes with --augment cutout"),
+        ({"cutout_size": 1, "augment": ("cutout",)}, "--cutout-size is 1: give 2 to 64 pixels"),
+        ({"random": "jax"}, "--random jax: it goes with --augment, which is not given"),
+        (
+            {"random": "jax", "augment": ("crop",), "framework": "torch"},
+            "--random jax: PyTorch draws its own numbers; leave it out",
+        ),
+    ],
+)
+def test_augmentation_that_would_not_be_done_is_refused(given, why):
+    with pytest.raises(InputError, match=why):
+        chosen_augment(TrainOptions(**given))
+
+
+def test_augmentation_as_the_field_has_it():
+    assert chosen_augment(TrainOptions()) is None
+    options = TrainOptions(augment=("cutout", "flip", "crop"), random="jax", reflect=True)
+    assert chosen_augment(options) == Augment(crop=4, reflect=True, flip=True, cutout=16)
+    options = TrainOptions(augment=("crop",), padding=2)
+    assert chosen_augment(options) == Augment(crop=2, reflect=False, flip=False, cutout=0)
+
+
+def test_both_scripts_augment_alike(tmp_path):
+    """From one seed the same crops and flips: an epoch's loss to float32's noise."""
+    options = TrainOptions(
+        model="simple_cnn:channels=4,4:hidden=8",
+        data="digits",
+        epochs=1,
+        batch_size=100,
+        lr=1e-3,
+        augment=("crop", "flip", "cutout"),
+        cutout_size=8,
+        device="cpu",
+    )
+    losses = {}
+    for framework, given in (
+        ("jax", {}),
+        ("torch", {}),
+        ("plain", {"augment": (), "cutout_size": None}),
+        ("own", {"random": "jax"}),
+    ):
+        out = tmp_path / framework
+        which = "torch" if framework == "torch" else "jax"
+        parity.program.main(
+            dataclasses.replace(options, framework=which, out=out, **given)  # pyright: ignore
+        )
+        losses[framework] = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+    config = json.loads((tmp_path / "torch" / "config.json").read_text())
+    assert config["augmentation"] == {"crop": 4, "reflect": False, "flip": True, "cutout": 8}
+    assert losses["torch"] == pytest.approx(losses["jax"], rel=1e-5)
+    assert len({round(loss, 4) for loss in losses.values()}) == 3
 
 
 def test_metrics_are_valid_json_even_when_training_diverges(tmp_path):

@@ -1,0 +1,102 @@
+"""Augmentation of a batch on the device: crop, flip, normalise and cut out, as torchvision does."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jax_impl.data.datasets import normalize
+from jax_impl.errors import InputError
+from jax_impl.torch_random.loader import Drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What is done to each image of a training batch.
+
+    Args:
+        crop: pixels of padding on each side, of which a crop of the image's size is taken;
+            torchvision's `RandomCrop(size, padding=crop)`. 0 is none.
+        reflect: the padding mirrors the image, in place of black.
+        flip: half of the images are mirrored, left to right: `RandomHorizontalFlip()`.
+        cutout: the side of a square that is set to 0 after normalising, with its centre anywhere in
+            the image (DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552). 0 is none.
+
+    Raises:
+        InputError: a size below 0.
+    """
+
+    crop: int = 0
+    reflect: bool = False
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "cutout"):
+            if (value := getattr(self, name)) < 0:
+                raise InputError(f"{name} is {value}: give 0 pixels or more")
+
+    def __bool__(self) -> bool:
+        return bool(self.crop or self.flip or self.cutout)
+
+
+def draw(key: jax.Array, augmentation: Augmentation, images: jax.ShapeDtypeStruct | Any) -> Drawn:
+    """What a batch of images [n, h, w, c] needs, each image on its own, of JAX's generator."""
+    n, h, w, _ = images.shape
+    cropped, flipped, cut = jax.random.split(key, 3)
+    drawn = Drawn()
+    if augmentation.crop:
+        corners = jax.random.randint(cropped, (2, n), 0, 2 * augmentation.crop + 1)
+        drawn = drawn._replace(top=corners[0], left=corners[1])
+    if augmentation.flip:
+        drawn = drawn._replace(flipped=jax.random.bernoulli(flipped, shape=(n,)))
+    if augmentation.cutout:
+        rows, columns = jax.random.split(cut)
+        row, column = jax.random.randint(rows, (n,), 0, h), jax.random.randint(columns, (n,), 0, w)
+        drawn = drawn._replace(row=row, column=column)
+    return drawn
+
+
+def augmented(images: Any, dtype: Any, drawn: Drawn, augmentation: Augmentation) -> jax.Array:
+    """uint8 [n, h, w, c] -> normalised `dtype` [n, h, w, c].
+
+    In float32 bit for bit what torchvision gives for the same draws: `RandomCrop`,
+    `RandomHorizontalFlip`, `ToTensor`, `Normalize`, and `torch_ref.augment.Cutout`.
+    """
+    if augmentation.crop:
+        images = _crop(images, drawn, augmentation)
+    if augmentation.flip:
+        images = jnp.where(drawn.flipped[:, None, None, None], images[:, :, ::-1], images)
+    inputs = normalize(images, dtype)
+    return _cut_out(inputs, drawn, augmentation.cutout) if augmentation.cutout else inputs
+
+
+def _crop(images: jax.Array, drawn: Any, augmentation: Augmentation) -> jax.Array:
+    margin = (augmentation.crop,) * 2
+    mode = "reflect" if augmentation.reflect else "constant"
+    padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)), mode=mode)
+
+    def corner(image: jax.Array, top: jax.Array, left: jax.Array) -> jax.Array:
+        return lax.dynamic_slice(image, (top, left, jnp.zeros_like(top)), images.shape[1:])
+
+    return jax.vmap(corner)(padded, drawn.top, drawn.left)
+
+
+def _cut_out(inputs: jax.Array, drawn: Any, size: int) -> jax.Array:
+    """The square from centre - size // 2 to before centre + size // 2, as in the authors' code."""
+
+    def within(extent: int, centre: jax.Array) -> jax.Array:
+        offset = jnp.arange(extent) - centre[:, None]
+        return (-(size // 2) <= offset) & (offset < size // 2)
+
+    _, h, w, _ = inputs.shape
+    cut = within(h, drawn.row)[:, :, None] & within(w, drawn.column)[:, None, :]
+    return jnp.where(cut[..., None], jnp.zeros((), inputs.dtype), inputs)
+
+
+def key_of(seed: int) -> jax.Array:
+    """JAX's key of any seed that PyTorch takes, -2^63 to 2^64 - 1."""
+    low, high = seed % 2**32, (seed >> 32) % 2**32
+    return jax.random.fold_in(jax.random.key(low), high)

@@ -1,0 +1,164 @@
+"""Augmentation within the step is torchvision's, and so is training on it."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from training_support import random_split
+
+import torch_ref.augment
+import torch_ref.models
+from jax_impl.errors import InputError
+from jax_impl.models.model import create_model
+from jax_impl.torch_random.generator import Generator
+from jax_impl.torch_random.loader import Drawn, augmentation_draws, loader_orders
+from jax_impl.training import optim
+from jax_impl.training.augment import Augmentation, augmented, draw, key_of
+from jax_impl.training.epoch import make_train_epoch
+from jax_impl.training.state import create_state
+from parity.pairs.weights import to_arrays
+
+ALL = Augmentation(crop=4, flip=True, cutout=16)
+CHOICES = [
+    ALL,
+    Augmentation(crop=4),
+    Augmentation(flip=True),
+    Augmentation(cutout=7),
+    Augmentation(crop=31, reflect=True, cutout=64),
+    Augmentation(flip=True, cutout=2),
+    Augmentation(),
+]
+
+
+class Augmented(Dataset):
+    """What the notebook's data set gives with such a transform."""
+
+    def __init__(self, split, augmentation):
+        self.split = split
+        options = {name: getattr(augmentation, name) for name in ("crop", "reflect", "flip")}
+        self.transform = torch_ref.augment.transform(32, cutout=augmentation.cutout, **options)
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, index):
+        image = self.transform(Image.fromarray(self.split.images[index]))
+        return image, int(self.split.labels[index])
+
+
+def drawn_for(augmentation, generator, count):
+    options = {"crop": augmentation.crop, "flip": augmentation.flip}
+    return augmentation_draws(generator, count, cutout=bool(augmentation.cutout), **options)
+
+
+@pytest.mark.parametrize("augmentation", CHOICES, ids=str)
+def test_the_same_images_from_one_seed(augmentation):
+    split = random_split(50)
+    torch.manual_seed(3)
+    loader = DataLoader(Augmented(split, augmentation), 16, shuffle=True)
+    generator = Generator(3)
+    for order in itertools.islice(loader_orders(50, generator), 2):
+        drawn = drawn_for(augmentation, generator, 50)
+        drawn = Drawn(*(None if part is None else jnp.asarray(part) for part in drawn))
+        ours = augmented(jnp.asarray(split.images[order]), jnp.float32, drawn, augmentation)
+        theirs = torch.cat([images for images, _ in loader]).numpy().transpose(0, 2, 3, 1)
+        assert np.asarray(ours).tobytes() == np.ascontiguousarray(theirs).tobytes()
+    assert (generator.get_state() == torch.get_rng_state().numpy()).all()
+
+
+def test_jax_draws_every_value_alike():
+    """Of 20,000 images: counts within five standard deviations, corners and centres in range."""
+    count = 20_000
+    drawn = draw(key_of(-1), ALL, jax.ShapeDtypeStruct((count, 32, 24, 3), jnp.uint8))
+    for values, choices in zip(drawn, (9, 9, 2, 32, 24), strict=True):
+        found = np.bincount(np.asarray(values, int), minlength=choices)
+        assert found.shape == (choices,)
+        mean = count / choices
+        assert np.abs(found - mean).max() < 5 * np.sqrt(mean)
+    pairs = np.corrcoef([np.asarray(values, float) for values in drawn])
+    assert np.abs(pairs - np.eye(5)).max() < 5 / np.sqrt(count)
+    none = draw(key_of(0), Augmentation(), jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.uint8))
+    assert none == Drawn()
+
+
+def test_seeds_have_keys_of_their_own():
+    seeds = [0, 1, -1, 2**32, 2**32 + 1, 2**63, 2**64 - 2, -(2**63) + 1]
+    keys = {jax.random.key_data(key_of(seed)).tobytes() for seed in seeds}
+    assert len(keys) == len(seeds)
+
+
+@pytest.mark.parametrize("name", ["crop", "cutout"])
+def test_a_negative_size_is_bad_input(name):
+    with pytest.raises(InputError, match=f"{name} is -1: give 0 pixels or more"):
+        Augmentation(**{name: -1})  # pyright: ignore[reportArgumentType]
+
+
+def trained(epoch, state, split, orders):
+    losses = []
+    for visit in orders:
+        for after, some in epoch(state, split.images, split.labels, *visit):
+            state = after
+            losses += some.tolist()
+    return state, losses
+
+
+def test_the_draws_belong_to_the_seed_and_the_step():
+    """Training that goes on elsewhere sees what it would have seen; another seed does not."""
+    model, split, optimizer = create_model("simple_cnn"), random_split(40), optim.adam()
+    orders = [(np.arange(40),)] * 2
+
+    def start():
+        return create_state(model.init(0), optimizer)
+
+    def epoch(seed):
+        return make_train_epoch(model, optimizer, 16, None, ALL, seed)
+
+    _, whole = trained(epoch(5), start(), split, orders)
+    half, first = trained(epoch(5), start(), split, orders[:1])
+    _, rest = trained(epoch(5), half, split, orders[1:])
+    assert whole == first + rest and len(whole) == 6
+    _, other = trained(epoch(6), start(), split, orders)
+    assert not set(whole) & set(other)
+
+
+@pytest.mark.parametrize(
+    "name, options, epochs",
+    [
+        ("simple_cnn", {}, 3),
+        pytest.param("resnet18", {"width": 8}, 20, marks=pytest.mark.proof),
+    ],
+)
+def test_training_from_one_seed_is_pytorchs(name, options, epochs):
+    """In float64, weights, order and augmentation drawn from the seed on each side."""
+    split, batch_size = random_split(100), 10
+    torch.manual_seed(1)
+    twin = torch_ref.models.create_model(name, **options).double()
+    loader = DataLoader(Augmented(split, ALL), batch_size, shuffle=True)
+    adam = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    theirs = []
+    for images, labels in itertools.chain.from_iterable(itertools.repeat(loader, epochs)):
+        adam.zero_grad()
+        loss = F.cross_entropy(twin(images.double()), labels)
+        loss.backward()
+        adam.step()
+        theirs.append(loss.item())
+
+    with jax.enable_x64(True):
+        model, optimizer, generator = create_model(name, **options), optim.adam(), Generator(1)
+        variables = jax.tree.map(lambda x: jnp.asarray(x, float), model.init(generator))
+        state = create_state(variables, optimizer)
+        orders = itertools.islice(loader_orders(100, generator), epochs)
+        visits = ((order, drawn_for(ALL, generator, 100)) for order in orders)
+        epoch = make_train_epoch(model, optimizer, batch_size, None, ALL)
+        state, ours = trained(epoch, state, split, visits)
+    assert len(ours) == len(theirs) == 10 * epochs
+    # The bar of `trajectory` for what training amplifies.
+    assert np.abs(np.array(ours) / theirs - 1).max() <= 1e-10
+    arrays = to_arrays(state.variables, model)
+    assert all(np.isfinite(arrays[key]).all() for key in twin.state_dict())

@@ -1,0 +1,53 @@
+"""Augmentation as transforms of torchvision's, drawn from PyTorch's global generator."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torchvision import transforms
+
+from torch_ref.data import TRANSFORM
+
+
+class Cutout:
+    """Sets a square to 0, its centre anywhere in the image; perhaps cut off at the borders.
+
+    DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552, as in the authors' code, but for the
+    generator: the row and then the column are `torch.randint`'s.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Of a normalised image [c, h, w]."""
+        _, h, w = image.shape
+        row, column = (int(torch.randint(extent, (1,))) for extent in (h, w))
+        half, image = self.size // 2, image.clone()
+        rows = slice(max(0, row - half), max(0, row + half))
+        image[:, rows, max(0, column - half) : max(0, column + half)] = 0
+        return image
+
+
+def transform(
+    size: int, *, crop: int = 0, reflect: bool = False, flip: bool = False, cutout: int = 0
+) -> Callable[[Any], torch.Tensor]:
+    """`torch_ref.data.TRANSFORM` of images of `size`, augmented.
+
+    Args:
+        size: pixels of a side.
+        crop: pixels of padding, black or with `reflect` mirrored, of which a crop is taken.
+        reflect: as above.
+        flip: half of the images are mirrored, left to right.
+        cutout: the side of `Cutout`'s square.
+    """
+    chain: list[Any] = []
+    if crop:
+        mode = "reflect" if reflect else "constant"
+        chain.append(transforms.RandomCrop(size, padding=crop, padding_mode=mode))
+    if flip:
+        chain.append(transforms.RandomHorizontalFlip())
+    chain.append(TRANSFORM)
+    if cutout:
+        chain.append(Cutout(cutout))
+    return transforms.Compose(chain)
