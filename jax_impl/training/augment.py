@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jax_impl.data.datasets import normalize
@@ -45,17 +46,21 @@ class Augmentation:
 def draw(key: jax.Array, augmentation: Augmentation, images: jax.ShapeDtypeStruct | Any) -> Drawn:
     """What a batch of images [n, h, w, c] needs, each image on its own, of JAX's generator."""
     n, h, w, _ = images.shape
-    cropped, flipped, cut = jax.random.split(key, 3)
+    # One call: on a CPU each costs as much as a small net's layer. 2^32 is so many times any of
+    # the sizes that the remainders are as good as even.
+    top, left, flipped, row, column = jax.random.bits(key, (len(Drawn._fields), n))
+
+    def below(words: jax.Array, size: int) -> jax.Array:
+        return (words % np.uint32(size)).astype(np.int32)
+
     drawn = Drawn()
     if augmentation.crop:
-        corners = jax.random.randint(cropped, (2, n), 0, 2 * augmentation.crop + 1)
-        drawn = drawn._replace(top=corners[0], left=corners[1])
+        corners = 2 * augmentation.crop + 1
+        drawn = drawn._replace(top=below(top, corners), left=below(left, corners))
     if augmentation.flip:
-        drawn = drawn._replace(flipped=jax.random.bernoulli(flipped, shape=(n,)))
+        drawn = drawn._replace(flipped=flipped < np.uint32(2**31))
     if augmentation.cutout:
-        rows, columns = jax.random.split(cut)
-        row, column = jax.random.randint(rows, (n,), 0, h), jax.random.randint(columns, (n,), 0, w)
-        drawn = drawn._replace(row=row, column=column)
+        drawn = drawn._replace(row=below(row, h), column=below(column, w))
     return drawn
 
 

@@ -55,19 +55,28 @@ def make_train_epoch(
     known = ("lazy",) if platform.on_cpu() else ("lazy", "length")
     options = platform.compiler_options()
 
+    def batch_of(images: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
+
     def visited(state: TrainState, images: jax.Array) -> TrainState:
-        batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
-        return _regions(model, optimizer, state, batch, dtype)
+        return _regions(model, optimizer, state, batch_of(images), dtype)
 
     def step_on(state, images, labels, drawn, read=None):
         prepared = normalize
         if augmentation:
-            if drawn is None:
-                drawn = draw(jax.random.fold_in(key_of(seed), state.step), augmentation, images)
             prepared = partial(augmented, drawn=drawn, augmentation=augmentation)
         return update(model, optimizer, state, images, labels, dtype, read, prepared)
 
-    last_step = jax.jit(step_on, donate_argnums=0, compiler_options=options)
+    def draws(step, count, images):
+        """For `count` steps after `step`: a generator is slow within a CPU's loop."""
+        keys = jax.vmap(partial(jax.random.fold_in, key_of(seed)))(step + jnp.arange(count))
+        return jax.vmap(lambda key: draw(key, augmentation or Augmentation(), images))(keys)
+
+    @partial(jax.jit, donate_argnums=0, compiler_options=options)
+    def last_step(state, images, labels, drawn):
+        if augmentation and drawn is None:
+            drawn = jax.tree.map(lambda rows: rows[0], draws(state.step, 1, images))
+        return step_on(state, images, labels, drawn)
 
     @jax.jit
     def may_be_lazy(state: TrainState, images: jax.Array) -> jax.Array:
@@ -77,10 +86,13 @@ def make_train_epoch(
     def run(given: TrainState, images, labels, batches, drawn, start, length, lazy):
         boxes = visited(given, images) if lazy else None
         read = None if boxes is None else boxes.params
+        first = start
+        if augmentation and drawn is None:
+            first, drawn = 0, draws(given.step, CHUNK, batch_of(images))
 
         def body(index, carry):
             state, losses = carry
-            batch, own = jax.tree.map(lambda rows: rows[start + index], (batches, drawn))
+            batch, own = batches[start + index], jax.tree.map(lambda a: a[first + index], drawn)
             state, loss = step_on(state, images[batch], labels[batch], own, read)
             return state, losses.at[index].set(loss)
 
