@@ -11,21 +11,25 @@ import tyro
 from jax_impl.errors import InputError
 from jax_impl.models import registry
 from parity.shell import cli
+from parity.shell.chosen import chosen_training
 from parity.shell.options import (
     RUNG_PURPOSES,
     ConvertOptions,
     ListOptions,
     PrepareOptions,
+    RecipeName,
+    RecipesOptions,
     RunOptions,
     SpeedOptions,
     TrainOptions,
 )
-from parity.shell.recipes import check_run, chosen_recipe
+from parity.shell.recipes import RECIPES, check_run
 
 Options = (
     Annotated[RunOptions, tyro.conf.subcommand("run")]
     | Annotated[SpeedOptions, tyro.conf.subcommand("speed")]
     | Annotated[TrainOptions, tyro.conf.subcommand("train")]
+    | Annotated[RecipesOptions, tyro.conf.subcommand("recipes")]
     | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
     | Annotated[PrepareOptions, tyro.conf.subcommand("prepare")]
     | Annotated[ListOptions, tyro.conf.subcommand("list")]
@@ -42,7 +46,7 @@ EXAMPLES = {
         "parity speed --workloads resnet18@16 --variants scan eager fused_channels_last",
     ),
     "train": (
-        "parity train --model resnet18 --epochs 2",
+        "parity train --recipe resnet20_he --epochs 30 --schedule cosine --warmup 2",
         "parity train --framework torch --model simple_cnn:kernel_size=5 --data digits",
     ),
     "convert": (
@@ -53,6 +57,7 @@ EXAMPLES = {
         "parity prepare",
         "parity prepare --archive cifar-10-binary.tar.gz --data-dir ~/data",
     ),
+    "recipes": ("parity recipes", "parity recipes resnet20_he"),
     "list": ("parity list", "parity list --table"),
 }
 """The end of each command's help."""
@@ -63,6 +68,8 @@ def main(options: Any) -> int | None:
     match options:
         case ListOptions(table=False):
             return _list()
+        case RecipesOptions():
+            return _recipes(options.names or tuple(RECIPES))
         case ListOptions():
             _need_torch()
             from parity.pairs.family import table
@@ -75,7 +82,7 @@ def main(options: Any) -> int | None:
                 check_run(options)
             name = "run" if isinstance(options, RunOptions) else "speed"
         case TrainOptions():
-            chosen_recipe(options)
+            chosen_training(options)
             if options.framework == "torch":
                 _need_torch()
             name = f"train_{options.framework}"
@@ -95,6 +102,13 @@ def _list() -> int:
     print("rungs:")
     for rung, purpose in RUNG_PURPOSES.items():
         print(f"  {rung:12} {purpose}")
+    return 0
+
+
+def _recipes(names: Sequence[RecipeName]) -> int:
+    for name in names:
+        named = RECIPES[name]
+        print(f"{name}: {named.model}\n  {named.known}\n  {named.recipe.in_words()}")
     return 0
 
 

@@ -1,11 +1,12 @@
 """The notebook's `train` and `test`, which also return the numbers that they print."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 from torch_ref.errors import InputError
 
@@ -29,11 +30,56 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-def create_optimizer(name: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The optimizer `name`, one of `OPTIMIZERS`, with PyTorch's defaults but for `lr`."""
+def create_optimizer(
+    name: str, model: nn.Module, lr: float, decay_norms: bool = True, **options: Any
+) -> torch.optim.Optimizer:
+    """The optimizer `name`, one of `OPTIMIZERS`, with PyTorch's defaults but for `lr` and options.
+
+    Without `decay_norms` parameters of one axis are a group without weight decay: biases, and
+    normalisations' scales.
+    """
     if name not in OPTIMIZERS:
         raise InputError(f"no optimizer named {name!r}: choose one of {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name](model.parameters(), lr=lr)
+    if decay_norms:
+        return OPTIMIZERS[name](model.parameters(), lr=lr, **options)
+    several = [p for p in model.parameters() if p.ndim > 1]
+    one = {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}
+    return OPTIMIZERS[name]([{"params": several}, one], lr=lr, **options)
+
+
+def create_scheduler(
+    optimizer: torch.optim.Optimizer,
+    schedule: str,
+    steps: int,
+    *,
+    warmup: int = 0,
+    milestones: Sequence[int] = (),
+    gamma: float = 0.1,
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """What sets the learning rate after each step; None where it stays.
+
+    Args:
+        optimizer: whose rate it is, after the warm-up.
+        schedule: "constant"; "cosine", `CosineAnnealingLR` to 0 at the end; or "steps",
+            `MultiStepLR`.
+        steps: of the whole training.
+        warmup: steps of `LinearLR`, from lr / warmup to lr.
+        milestones: steps, counted from the training's start, after which the rate is multiplied.
+        gamma: by this.
+    """
+    after = [milestone - warmup for milestone in milestones]
+    if schedule == "constant" and not warmup:
+        return None
+    made = [
+        lambda: lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps - warmup)),
+        lambda: lr_scheduler.MultiStepLR(optimizer, after, gamma),
+    ]
+    if schedule not in ("constant", "cosine", "steps"):
+        raise InputError(f"no schedule named {schedule!r}: choose constant, cosine or steps")
+    if not warmup:
+        return made[schedule == "steps"]()
+    rising = lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, warmup)
+    return lr_scheduler.SequentialLR(optimizer, [rising, made[schedule != "cosine"]()], [warmup])
 
 
 def train(
@@ -43,6 +89,8 @@ def train(
     optimizer: torch.optim.Optimizer,
     device: str | torch.device = "cpu",
     *,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    clip_norm: float | None = None,
     print: Print = print,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_steps: Callable[[int], None] = lambda steps: None,
@@ -57,6 +105,8 @@ def train(
         criterion: (outputs, labels) -> a batch's mean loss.
         optimizer: of the model's parameters.
         device: where batches are moved to.
+        scheduler: of the learning rate, after every step.
+        clip_norm: the largest norm of all gradients together.
         print: gets the notebook's line after each epoch.
         on_epoch: called after each epoch.
         on_steps: called with the number of steps taken since its last call.
@@ -70,7 +120,11 @@ def train(
             optimizer.zero_grad()
             loss = criterion(model(images), labels)
             loss.backward()
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
             optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
             running_loss += loss.item()
             steps += 1
             on_steps(1)

@@ -33,13 +33,15 @@ def make_train_epoch(
     dtype: Any = None,
     augmentation: Augmentation | None = None,
     seed: int = 0,
+    label_smoothing: float = 0.0,
 ) -> TrainEpoch:
     """An epoch as `(state, images, labels, order, drawn=None) -> iterator of (state, losses)`.
 
     `images` (uint8) and `labels` are whole splits; `order` [m] holds the indices to train on, in
     batches of `batch_size` and at the end one smaller batch, as PyTorch's `DataLoader` has it.
     After every `CHUNK` steps it yields the state and the losses (float [steps]) of those steps.
-    It consumes `state`, and each state that it has yielded when it goes on. `dtype` is `update`'s.
+    It consumes `state`, and each state that it has yielded when it goes on. `dtype` and
+    `label_smoothing` are `update`'s.
     What `augmentation` draws for the images of `order` is `drawn`, arrays [m]; without it each step
     draws by JAX's generator from the `seed` and the number of steps taken before.
     Weights that the model never reads are passed over where the optimizer is `optim.Lazy` and its
@@ -65,7 +67,8 @@ def make_train_epoch(
         prepared = normalize
         if augmentation:
             prepared = partial(augmented, drawn=drawn, augmentation=augmentation)
-        return update(model, optimizer, state, images, labels, dtype, read, prepared)
+        how = dtype, read, prepared, label_smoothing
+        return update(model, optimizer, state, images, labels, *how)
 
     def draws(step, count, images):
         """For `count` steps after `step`: a generator is slow within a CPU's loop."""

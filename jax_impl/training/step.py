@@ -31,13 +31,15 @@ def loss_and_stats(
     batch_stats: dict[str, Any],
     images: jax.Array,
     labels: jax.Array,
+    label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, Any]]:
     """The batch's mean loss in train mode, and the updated running statistics.
 
     The loss has the parameters' dtype.
     """
     logits, batch_stats = model.apply(Variables(params, batch_stats), images, train=True)
-    return cross_entropy(logits.astype(compute_dtype(params)), labels).mean(), batch_stats
+    logits = logits.astype(compute_dtype(params))
+    return cross_entropy(logits, labels, label_smoothing).mean(), batch_stats
 
 
 def compute_dtype(params: dict[str, Any]) -> Any:
@@ -54,6 +56,7 @@ def update(
     dtype: Any = None,
     read: Any = None,
     prepared: Callable[[jax.Array, Any], jax.Array] = normalize,
+    label_smoothing: float = 0.0,
 ) -> tuple[TrainState, jax.Array]:
     """One step, not jitted: what `make_train_step` and `make_train_epoch` compile.
 
@@ -68,6 +71,7 @@ def update(
         read: by parameter the `regions.Region` that the state holds of it and the model reads; by
             default all.
         prepared: the net's inputs of images and a dtype.
+        label_smoothing: of `cross_entropy`.
 
     Returns:
         the new state and the batch's mean loss before the step.
@@ -77,7 +81,7 @@ def update(
     def loss(params: dict[str, Any], *arguments: Any) -> Any:
         if read is not None:
             params = jax.tree.map(lambda part, region: region.embed(part), params, read)
-        return loss_and_stats(params, *arguments)
+        return loss_and_stats(params, *arguments, label_smoothing=label_smoothing)
 
     gradient = jax.value_and_grad(loss, has_aux=True)
     (value, batch_stats), gradients = gradient(

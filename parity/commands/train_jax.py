@@ -13,7 +13,7 @@ from jax_impl.errors import InputError
 from jax_impl.models.model import Model, from_spec
 from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import augmentation_draws, loader_orders
-from jax_impl.training import optim
+from jax_impl.training import build
 from jax_impl.training.augment import Augmentation
 from jax_impl.training.compilation import keep_compiled
 from jax_impl.training.epoch import make_train_epoch
@@ -23,23 +23,16 @@ from jax_impl.training.precision import be_deterministic, set_precision
 from jax_impl.training.state import TrainState, create_state
 from parity.pairs.weights import to_arrays
 from parity.shell import data_choice
+from parity.shell.chosen import chosen_training
 from parity.shell.console import Console
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import (
-    IMAGE_SIZE,
-    Augment,
-    chosen_augment,
-    chosen_model,
-    chosen_recipe,
-    one_image,
-)
+from parity.shell.recipes import IMAGE_SIZE, Augment, Recipe, one_image
 from parity.shell.run_directory import RunDirectory, config_of
 
 
 def run(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
-    spec, recipe = chosen_model(options.model), chosen_recipe(options)
-    augment = chosen_augment(options)
+    spec, recipe = chosen_training(options)
     keep_compiled()
     if options.deterministic:
         be_deterministic()
@@ -52,13 +45,19 @@ def run(options: TrainOptions) -> None:
     model, size = from_spec(spec), len(dataset.train.labels)
     check_batches(model, size, recipe.batch_size)
     with RunDirectory(options.out, str(spec), "jax") as directory:
-        directory.config(config_of(options, recipe, augment, choice, "jax", device.device_kind))
+        directory.config(config_of(options, spec, recipe, choice, "jax", device.device_kind))
         console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
 
-        optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
-        augmentation = augment and Augmentation(**dataclasses.asdict(augment))
+        optimizer = make_optimizer(recipe, -(-size // recipe.batch_size))
+        augment = recipe.augment
         train_epoch = make_train_epoch(
-            model, optimizer, recipe.batch_size, dtype, augmentation, options.seed
+            model,
+            optimizer,
+            recipe.batch_size,
+            dtype,
+            augment and Augmentation(**dataclasses.asdict(augment)),
+            options.seed,
+            recipe.label_smoothing,
         )
         # As after torch.manual_seed: the weights' draws, then those of the shuffling loader.
         generator = Generator(options.seed)
@@ -79,6 +78,25 @@ def run(options: TrainOptions) -> None:
         directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
         arrays = to_arrays(state.variables, model)
         directory.weights(arrays, spec, "jax")
+
+
+def make_optimizer(recipe: Recipe, steps_an_epoch: int) -> Any:
+    """What the recipe says of it; milestones and warm-up are rounded to whole steps."""
+    rate = build.learning_rate(
+        recipe.lr,
+        recipe.schedule,
+        recipe.epochs * steps_an_epoch,
+        warmup=round(recipe.warmup * steps_an_epoch),
+        milestones=[round(epoch * steps_an_epoch) for epoch in recipe.milestones],
+        gamma=recipe.gamma,
+    )
+    return build.optimizer(
+        recipe.optimizer,
+        rate,
+        decay_norms=recipe.decay_norms,
+        clip_norm=recipe.clip_norm,
+        **recipe.optimizer_options,
+    )
 
 
 def visits(size: int, generator: Generator, augment: Augment | None) -> Iterator[Any]:

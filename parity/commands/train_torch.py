@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,15 +14,10 @@ import torch_ref.data
 import torch_ref.models
 import torch_ref.train
 from parity.shell import data_choice
+from parity.shell.chosen import chosen_training
 from parity.shell.console import Console
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import (
-    IMAGE_SIZE,
-    chosen_augment,
-    chosen_model,
-    chosen_recipe,
-    one_image,
-)
+from parity.shell.recipes import IMAGE_SIZE, Recipe, one_image
 from parity.shell.run_directory import RunDirectory, config_of
 from torch_ref.errors import InputError
 from torch_ref.precision import be_deterministic, set_precision
@@ -29,8 +25,7 @@ from torch_ref.precision import be_deterministic, set_precision
 
 def run(options: TrainOptions) -> None:
     """Trains, evaluates, and fills the run directory."""
-    spec, recipe = chosen_model(options.model), chosen_recipe(options)
-    augment = chosen_augment(options)
+    spec, recipe = chosen_training(options)
     device = choose_device(options.device)
     if options.deterministic:
         be_deterministic()
@@ -39,30 +34,35 @@ def run(options: TrainOptions) -> None:
     console.line(choice.reason)
     data_dir = jax_impl.data.datasets.data_directory(options.data_dir)
     training_set, test_set = torch_ref.data.load(choice.name, data_dir)
-    if augment is not None:
+    if recipe.augment is not None:
         training_set.transform = torch_ref.augment.transform(
-            IMAGE_SIZE[0], **dataclasses.asdict(augment)
+            IMAGE_SIZE[0], **dataclasses.asdict(recipe.augment)
         )
     torch.manual_seed(options.seed)
     model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
     trained = set_precision(model, options.precision, device)
     check_batches(model, len(training_set), recipe.batch_size, device)
     with RunDirectory(options.out, str(spec), "torch") as directory:
-        directory.config(config_of(options, recipe, augment, choice, "torch", device))
+        directory.config(config_of(options, spec, recipe, choice, "torch", device))
         console.line(f"{spec} on {device}, run directory {directory.path}")
 
         loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
 
+        steps = len(loader)
+        optimizer, scheduler = make_optimizer(model, recipe, steps)
+
         def on_epoch(epoch: torch_ref.train.Epoch) -> None:
             directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
 
-        with console.bar("training", recipe.epochs * len(loader)) as advance:
+        with console.bar("training", recipe.epochs * steps) as advance:
             torch_ref.train.train(
                 trained,
                 itertools.repeat(loader, recipe.epochs),
-                nn.CrossEntropyLoss(),
-                torch_ref.train.create_optimizer(recipe.optimizer, model, recipe.lr),
+                nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+                optimizer,
                 device,
+                scheduler=scheduler,
+                clip_norm=recipe.clip_norm,
                 print=console.line,
                 on_epoch=on_epoch,
                 on_steps=advance,
@@ -72,6 +72,25 @@ def run(options: TrainOptions) -> None:
         directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
         arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
         directory.weights(arrays, spec, "torch")
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, steps_an_epoch: int) -> tuple[Any, Any]:
+    """What the recipe says of it, and the scheduler or None.
+
+    Milestones and warm-up are rounded to whole steps.
+    """
+    optimizer = torch_ref.train.create_optimizer(
+        recipe.optimizer, model, recipe.lr, recipe.decay_norms, **recipe.optimizer_options
+    )
+    scheduler = torch_ref.train.create_scheduler(
+        optimizer,
+        recipe.schedule,
+        recipe.epochs * steps_an_epoch,
+        warmup=round(recipe.warmup * steps_an_epoch),
+        milestones=[round(epoch * steps_an_epoch) for epoch in recipe.milestones],
+        gamma=recipe.gamma,
+    )
+    return optimizer, scheduler
 
 
 def check_batches(model: nn.Module, images: int, batch_size: int, device: str) -> None:

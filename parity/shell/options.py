@@ -15,6 +15,11 @@ RungName = Literal[
 DataName = Literal["auto", "cifar10", "digits"]
 ModeName = Literal["train", "inference"]
 DtypeName = Literal["float64", "float32", "bfloat16"]
+ScheduleName = Literal["constant", "cosine", "steps"]
+RecipeName = Literal[
+    "notebook_cnn", "notebook_resnet", "notebook_resnet_slow", "resnet20_he", "resnet18_cifar",
+    "resnet18_cutout",
+]  # fmt: skip
 AugmentName = Literal["crop", "flip", "cutout"]
 PrecisionName = Literal["float32", "tf32", "bf16"]
 
@@ -32,6 +37,8 @@ def _names(literal: Any) -> str:
 
 MaybePath = Annotated[Path | None, _unset("PATH")]
 MaybeInt = Annotated[int | None, _unset("INT")]
+MaybeFloat = Annotated[float | None, _unset("FLOAT")]
+MaybeBool = Annotated[bool | None, _unset("{True,False}")]
 
 RUNG_PURPOSES: dict[RungName, str] = {
     "data": "bytes, labels, order and normalised values of both data pipelines",
@@ -110,15 +117,28 @@ class ListOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class RecipesOptions:
+    """Tells the named recipes: the net, how it is trained, and what it comes to."""
+
+    names: Annotated[tuple[RecipeName, ...], tyro.conf.Positional, _unset("[NAME ...]")] = ()
+    """of which ones; by default of all"""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Trains a model by the notebook's recipe."""
+    """Trains a model by a recipe, by default the notebook's."""
 
     framework: Literal["jax", "torch"] = "jax"
     """what to train it in; JAX needs no PyTorch"""
 
-    model: str = "simple_cnn"
+    recipe: Annotated[RecipeName | None, _unset(_names(RecipeName))] = None
+    """what to train and how; `parity recipes` tells them. Every option here replaces its part of
+    it. By default the notebook's for the model"""
+
+    model: Annotated[str | None, _unset("STR")] = None
     """what to train: NAME[:OPTION=VALUE]..., as resnet18:stem=cifar or
-    simple_cnn:channels=16,32,64:kernel_size=5; `parity list` gives the names"""
+    simple_cnn:channels=16,32,64:kernel_size=5; `parity list` gives the names. By default the
+    recipe's, or simple_cnn"""
 
     data: DataName = "auto"
     """auto: CIFAR-10 if it is prepared or can be had, else scikit-learn's digits"""
@@ -127,16 +147,47 @@ class TrainOptions:
     """where prepared data lies; by default $PARITY_DATA_DIR or the user's cache directory"""
 
     epochs: MaybeInt = None
-    """by default the recipe's: 5"""
+    """by default the recipe's, the notebook's 5"""
 
     batch_size: MaybeInt = None
-    """by default the recipe's: 32 for simple_cnn, 16 for the ResNets"""
+    """by default the recipe's, the notebook's 32 for simple_cnn and 16 for the ResNets"""
 
-    lr: Annotated[float | None, _unset("FLOAT")] = None
+    lr: MaybeFloat = None
     """learning rate, by default the recipe's: 0.001 for simple_cnn, 0.01 for the ResNets"""
 
     optimizer: Annotated[OptimizerName | None, _unset(_names(OptimizerName))] = None
-    """by default the recipe's, adam; the others have PyTorch's defaults"""
+    """by default the recipe's; the others have PyTorch's defaults"""
+
+    momentum: MaybeFloat = None
+    """of sgd and rmsprop, by default 0"""
+
+    nesterov: MaybeBool = None
+    """Nesterov's momentum, of sgd"""
+
+    weight_decay: MaybeFloat = None
+    """as the PyTorch optimizer of that name decays; by default 0, for adamw 0.01"""
+
+    decay_norms: MaybeBool = None
+    """False spares what has one axis: biases, and normalisations' scales"""
+
+    schedule: Annotated[ScheduleName | None, _unset(_names(ScheduleName))] = None
+    """of the learning rate, step by step: constant, cosine to 0, or steps, multiplied by --gamma at
+    each of --milestones"""
+
+    milestones: Annotated[tuple[float, ...] | None, _unset("[FLOAT ...]")] = None
+    """epochs after which the rate falls"""
+
+    gamma: MaybeFloat = None
+    """what it is multiplied by, by default 0.1"""
+
+    warmup: MaybeFloat = None
+    """epochs in which the rate rises evenly to --lr, by default 0"""
+
+    label_smoothing: MaybeFloat = None
+    """share of a uniform distribution in the labels, by default 0"""
+
+    clip_norm: MaybeFloat = None
+    """largest norm of all gradients together; by default they are not clipped"""
 
     seed: int = 0
     """of the initial weights and of the batches: as torch.manual_seed, in both scripts"""
@@ -144,14 +195,14 @@ class TrainOptions:
     init: Literal["torch", "flax"] = "torch"
     """initial weights, in JAX: PyTorch's or Flax's defaults"""
 
-    augment: tuple[AugmentName, ...] = ()
+    augment: Annotated[tuple[AugmentName, ...] | None, _unset("[{crop,flip,cutout} ...]")] = None
     """of the training images, any of: crop out of a padded image, flip left to right, cutout of a
-    square; by default none"""
+    square; by default the recipe's, the notebook's none; without a name none"""
 
     padding: MaybeInt = None
     """of the crop: pixels on each side, by default 4"""
 
-    reflect: bool = False
+    reflect: MaybeBool = None
     """pad by mirroring the image, and not with black"""
 
     cutout_size: MaybeInt = None

@@ -72,14 +72,14 @@ class RunDirectory:
 
 
 def config_of(
-    options: Any, recipe: Any, augment: Any, data: Any, framework: str, device: str
+    options: Any, spec: Spec, recipe: Any, data: Any, framework: str, device: str
 ) -> dict[str, Any]:
-    """What config.json holds: options as given and resolved, the data and why, the device."""
-    given = dataclasses.asdict(options)
+    """What config.json holds: the recipe whole, the options, the data and why, the device."""
     return {
-        **given,
+        **dataclasses.asdict(options),
         **dataclasses.asdict(recipe),
-        "augmentation": augment and dataclasses.asdict(augment),
+        "recipe": options.recipe,
+        "model": str(spec),
         "framework": framework,
         "data": data.name,
         "data_reason": data.reason,

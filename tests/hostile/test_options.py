@@ -45,7 +45,16 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
         options.TrainOptions,
         Command(
             ["--model", SMALL, "--data", "digits", "--epochs", "1", "--batch-size", "700"],
-            {"seed": SEEDS, "lr": {"a quarter", "10^30"}, "out": PATHS},
+            {
+                "seed": SEEDS,
+                "lr": {"a quarter", "10^30"},
+                "momentum": {"zero"},
+                "weight_decay": {"zero", "a quarter", "10^30"},
+                "label_smoothing": {"zero", "a quarter"},
+                "clip_norm": {"a quarter", "10^30"},
+                "warmup": {"zero", "a quarter"},
+                "out": PATHS,
+            },
         ),
     ),
     "run": (
@@ -67,6 +76,7 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
     ),
     "prepare": (options.PrepareOptions, Command([], {})),
     "list": (options.ListOptions, Command([], {})),
+    "recipes": (options.RecipesOptions, Command([], {})),
     "speed": (
         options.SpeedOptions,
         Command(

@@ -1,0 +1,134 @@
+"""The training that `parity train`'s options ask for. Imports no framework."""
+
+import dataclasses
+import math
+from typing import Any
+
+from jax_impl.errors import InputError, shown
+from jax_impl.models.registry import MOST, Spec
+from parity.shell.options import TrainOptions
+from parity.shell.recipes import (
+    IMAGE_SIZE,
+    RECIPES,
+    Augment,
+    Recipe,
+    check_seed,
+    chosen_model,
+    recipe,
+)
+
+PADDING, CUTOUT = 4, 16
+"""Pixels, as He et al. 2015 crop and DeVries and Taylor 2017 cut out, on CIFAR-10."""
+
+OF_THE_OPTIMIZER = {"momentum": ("sgd", "rmsprop"), "nesterov": ("sgd",)}
+"""Whose these are; weight decay is everyone's."""
+
+
+def chosen_training(options: TrainOptions) -> tuple[Spec, Recipe]:
+    """The model, and its recipe with what the options say in place of its own.
+
+    Raises:
+        InputError: what cannot be trained, or an option that would not be honoured.
+    """
+    named = RECIPES[options.recipe] if options.recipe else None
+    spec = chosen_model(options.model or (named.model if named else "simple_cnn"))
+    base = named.recipe if named else recipe(spec.name)
+    names = {field.name for field in dataclasses.fields(Recipe)} - {"augment"}
+    given = {name: getattr(options, name) for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("optimizer", base.optimizer) != base.optimizer:
+        # What the recipe says of its optimizer is not another one's.
+        base = dataclasses.replace(base, momentum=0.0, nesterov=False, weight_decay=None)
+    if given.get("schedule", "steps") != "steps":
+        base = dataclasses.replace(base, milestones=(), gamma=0.1)
+    chosen = dataclasses.replace(base, **given, augment=_augment(options, base.augment))
+    _check_counts(chosen)
+    check_seed(options.seed)
+    if options.framework == "torch" and options.init != "torch":
+        raise InputError(f"--init {options.init}: PyTorch draws its own weights; leave it out")
+    _check_optimizer(chosen, given)
+    _check_schedule(chosen, given)
+    return spec, chosen
+
+
+def _check_counts(chosen: Recipe) -> None:
+    for name in ("epochs", "batch_size"):
+        if not 1 <= (value := getattr(chosen, name)) <= MOST:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {shown(str(value), 40)}: give 1 to {MOST}")
+
+
+def _within(option: str, value: float | None, least: float, below: float, what: str) -> None:
+    if value is not None and not least <= value < below:
+        raise InputError(f"--{option} is {value}: give {what}")
+
+
+def _check_optimizer(chosen: Recipe, given: dict[str, Any]) -> None:
+    if not 0 < chosen.lr < math.inf:
+        raise InputError(f"--lr is {chosen.lr}: give a number above 0")
+    for name, owners in OF_THE_OPTIMIZER.items():
+        if given.get(name) and chosen.optimizer not in owners:
+            raise InputError(f"--{name}: {chosen.optimizer} has none; leave it out")
+    _within("momentum", chosen.momentum, 0, 1, "a number of 0 or more, below 1")
+    _within("weight-decay", chosen.weight_decay, 0, math.inf, "a number of 0 or more")
+    _within("label-smoothing", chosen.label_smoothing, 0, 1, "a number of 0 or more, below 1")
+    if chosen.nesterov and not chosen.momentum:
+        raise InputError("--nesterov: it needs a --momentum above 0")
+    if chosen.clip_norm is not None and not 0 < chosen.clip_norm < math.inf:
+        raise InputError(f"--clip-norm is {chosen.clip_norm}: give a number above 0")
+
+
+def _check_schedule(chosen: Recipe, given: dict[str, Any]) -> None:
+    _within("warmup", chosen.warmup, 0, chosen.epochs, f"epochs, below the {chosen.epochs} of all")
+    if not 0 < chosen.gamma < math.inf:
+        raise InputError(f"--gamma is {chosen.gamma}: give a number above 0")
+    for name in ("milestones", "gamma"):
+        if name in given and chosen.schedule != "steps":
+            raise InputError(f"--{name}: it goes with --schedule steps, which is not given")
+    if chosen.schedule != "steps":
+        return
+    if not chosen.milestones:
+        raise InputError("--schedule steps: give its --milestones, in epochs")
+    bounds = chosen.warmup, *chosen.milestones
+    if not all(a < b < math.inf for a, b in zip(bounds, bounds[1:], strict=False)):
+        shown_bounds = " ".join(f"{bound:g}" for bound in chosen.milestones)
+        raise InputError(f"--milestones {shown_bounds}: give rising epochs, after the warm-up")
+    if "milestones" in given and chosen.milestones[-1] >= chosen.epochs:
+        last = f"{chosen.milestones[-1]:g}"
+        raise InputError(f"--milestones {last}: the training ends after {chosen.epochs} epochs")
+
+
+def _augment(options: TrainOptions, base: Augment | None) -> Augment | None:
+    if options.augment is None:
+        names = set()
+        if base is not None:
+            found = {"crop": base.crop, "flip": base.flip, "cutout": base.cutout}
+            names = {name for name, value in found.items() if value}
+    else:
+        names, base = set(options.augment), base or Augment()
+    side = IMAGE_SIZE[0]
+    given = (
+        ("--padding", "crop", options.padding, 1, side - 1),
+        ("--cutout-size", "cutout", options.cutout_size, 2, 2 * side),
+        ("--reflect", "crop", options.reflect, False, True),
+        ("--random jax", "", 1 if options.random == "jax" else None, 1, 1),
+    )
+    for option, name, value, least, most in given:
+        if value is None:
+            continue
+        if name not in names if name else not names:
+            wanted = f"--augment {name}".rstrip()
+            raise InputError(f"{option}: it goes with {wanted}, which is not given")
+        if not least <= value <= most:
+            raise InputError(f"{option} is {value}: give {least} to {most} pixels")
+    if options.random == "jax" and options.framework == "torch":
+        raise InputError("--random jax: PyTorch draws its own numbers; leave it out")
+    if not names:
+        return None
+    base = base or Augment()
+    return Augment(
+        crop=(options.padding or base.crop or PADDING) if "crop" in names else 0,
+        reflect=base.reflect if options.reflect is None else options.reflect,
+        flip="flip" in names,
+        cutout=(options.cutout_size or base.cutout or CUTOUT) if "cutout" in names else 0,
+    )

@@ -1,0 +1,160 @@
+"""What a recipe says is the same training in both frameworks, by the scripts' own functions."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from training_support import random_split
+
+import torch_ref.augment
+import torch_ref.models
+import torch_ref.train
+from jax_impl.models.model import from_spec
+from jax_impl.models.registry import parse
+from jax_impl.torch_random.generator import Generator
+from jax_impl.training.augment import Augmentation
+from jax_impl.training.epoch import make_train_epoch
+from jax_impl.training.state import create_state
+from parity.commands import train_jax, train_torch
+from parity.shell.recipes import Augment, Recipe
+
+IMAGES, SEED = 64, 4
+# The bar of `trajectory`, of losses: what training amplifies.
+BAR = 1e-10
+EVERYTHING = Recipe(
+    batch_size=10,
+    optimizer="sgd",
+    lr=0.05,
+    epochs=3,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=5e-3,
+    decay_norms=False,
+    schedule="steps",
+    milestones=(1.3, 2.0),
+    gamma=0.2,
+    warmup=0.5,
+    label_smoothing=0.1,
+    clip_norm=1.0,
+    augment=Augment(crop=4, flip=True, cutout=16),
+)
+COSINE = Recipe(10, "adamw", 1e-3, 3, weight_decay=0.1, decay_norms=False, schedule="cosine")
+RECIPES = {
+    "everything": EVERYTHING,
+    "cosine": COSINE,
+    "cosine after a warm-up": dataclasses.replace(COSINE, warmup=1.0, clip_norm=0.5),
+    "warm-up alone": Recipe(10, "rmsprop", 1e-4, 3, momentum=0.5, warmup=2.0),
+    "the notebook's": Recipe(10, "adam", 1e-3, 3),
+}
+SMALL = "simple_cnn:channels=4,4:hidden=8"
+
+
+class Augmented(Dataset):
+    def __init__(self, split, recipe):
+        self.split = split
+        self.transform = torch_ref.augment.transform(
+            32, **dataclasses.asdict(recipe.augment or Augment())
+        )
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, index):
+        image = self.transform(Image.fromarray(self.split.images[index]))
+        return image.double(), int(self.split.labels[index])
+
+
+def in_torch(model: str, recipe: Recipe) -> list[float]:
+    spec = parse(model)
+    torch.manual_seed(SEED)
+    net = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).double()
+    loader = DataLoader(Augmented(random_split(IMAGES), recipe), recipe.batch_size, shuffle=True)
+    made = train_torch.make_optimizer(net, recipe, len(loader))
+    losses, criterion = [], nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+    def noted(outputs, labels):
+        loss = criterion(outputs, labels)
+        losses.append(loss.item())
+        return loss
+
+    torch_ref.train.train(
+        net,
+        itertools.repeat(loader, recipe.epochs),
+        noted,
+        made[0],
+        scheduler=made[1],
+        clip_norm=recipe.clip_norm,
+        print=lambda line: None,
+    )
+    return losses
+
+
+def in_jax(model: str, recipe: Recipe) -> list[float]:
+    split, losses = random_split(IMAGES), []
+    with jax.enable_x64(True):
+        net, generator = from_spec(parse(model)), Generator(SEED)
+        variables = jax.tree.map(lambda x: jnp.asarray(x, float), net.init(generator))
+        optimizer = train_jax.make_optimizer(recipe, -(-IMAGES // recipe.batch_size))
+        augment = recipe.augment and Augmentation(**dataclasses.asdict(recipe.augment))
+        epoch = make_train_epoch(
+            net, optimizer, recipe.batch_size, None, augment, 0, recipe.label_smoothing
+        )
+        state = create_state(variables, optimizer)
+        visits = itertools.islice(
+            train_jax.visits(IMAGES, generator, recipe.augment), recipe.epochs
+        )
+        for visit in visits:
+            visit = visit if isinstance(visit, tuple) else (visit,)
+            for after, some in epoch(state, split.images, split.labels, *visit):
+                state = after
+                losses += some.tolist()
+    return losses
+
+
+def apart(ours: list[float], theirs: list[float]) -> float:
+    assert len(ours) == len(theirs) == 21
+    return float(np.abs(np.array(ours) / theirs - 1).max())
+
+
+@pytest.mark.parametrize(
+    "model, name",
+    [
+        pytest.param("resnet18:width=4", "everything", marks=pytest.mark.proof),
+        *((SMALL, name) for name in RECIPES),
+    ],
+)
+def test_a_recipe_trains_alike(model, name):
+    assert apart(in_jax(model, RECIPES[name]), in_torch(model, RECIPES[name])) <= BAR
+
+
+ONE_SIDED = {
+    "momentum": 0.8,
+    "nesterov": False,
+    "weight_decay": 4e-3,
+    "decay_norms": True,
+    "schedule": "constant",
+    "milestones": (1.3, 1.8),  # a step earlier
+    "gamma": 0.1,
+    "warmup": 0.3,
+    "label_smoothing": 0.0,
+    "clip_norm": None,
+    "augment": Augment(crop=4, reflect=True, flip=True, cutout=16),
+}
+
+
+@pytest.fixture(scope="module")
+def reference() -> list[float]:
+    return in_torch(SMALL, EVERYTHING)
+
+
+@pytest.mark.parametrize("field", ONE_SIDED)
+def test_what_one_side_does_otherwise_shows(field, reference):
+    changed = dataclasses.replace(EVERYTHING, **{field: ONE_SIDED[field]})
+    assert apart(in_jax(SMALL, changed), reference) > 1e4 * BAR
