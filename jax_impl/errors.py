@@ -1,4 +1,4 @@
-"""The error that means bad input, and what its one line is made of."""
+"""Bad input, what its one line is made of, and a training without numbers."""
 
 import contextlib
 import logging
@@ -7,6 +7,14 @@ from collections.abc import Iterator, Mapping
 
 class InputError(ValueError):
     """Bad input. The message is one line: what was wrong, where, and what to do."""
+
+
+class NotFinite(Exception):
+    """A training's loss is infinite or no number: at this step of this epoch, both from 1."""
+
+    def __init__(self, loss: float, epoch: int, step: int):
+        super().__init__(f"the loss is {loss} at step {step} of epoch {epoch}")
+        self.loss, self.epoch, self.step = loss, epoch, step
 
 
 def one_line(error: BaseException, most: int = 400) -> str:

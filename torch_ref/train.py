@@ -1,5 +1,6 @@
 """The notebook's `train` and `test`, which also return the numbers that they print."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from torch_ref.errors import InputError
+from torch_ref.errors import InputError, NotFinite
 
 NO_OPTIMIZERS = "Optimizer", "LBFGS", "SparseAdam"
 """Of the classes of `torch.optim`: their base, and what no step of this training fits."""
@@ -91,6 +92,7 @@ def train(
     *,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     clip_norm: float | None = None,
+    keep_going: bool = True,
     print: Print = print,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_steps: Callable[[int], None] = lambda steps: None,
@@ -107,9 +109,13 @@ def train(
         device: where batches are moved to.
         scheduler: of the learning rate, after every step.
         clip_norm: the largest norm of all gradients together.
+        keep_going: train on with a loss that is not finite.
         print: gets the notebook's line after each epoch.
         on_epoch: called after each epoch.
         on_steps: called with the number of steps taken since its last call.
+
+    Raises:
+        NotFinite: a loss is not, and `keep_going` is not asked for.
     """
     epochs = []
     for number, loader in enumerate(loaders, 1):
@@ -125,8 +131,11 @@ def train(
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
-            running_loss += loss.item()
             steps += 1
+            value = loss.item()
+            if not (keep_going or math.isfinite(value)):
+                raise NotFinite(value, number, steps)
+            running_loss += value
             on_steps(1)
         epochs.append(Epoch(number, running_loss / steps, time.perf_counter() - started))
         print(f"Epoch {number}, Loss: {epochs[-1].loss:.3f}")

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jax_impl.data.archive import Split
+from jax_impl.errors import NotFinite
 from jax_impl.torch_random.loader import Drawn
 from jax_impl.training.epoch import TrainEpoch
 from jax_impl.training.state import TrainState
@@ -35,6 +36,7 @@ def fit(
     split: Split,
     orders: Iterable[np.ndarray | tuple[np.ndarray, Drawn]],
     *,
+    keep_going: bool = True,
     on_epoch: Callable[[Epoch, TrainState], None] = lambda epoch, state: None,
     on_steps: Callable[[int], None] = lambda steps: None,
 ) -> tuple[TrainState, list[Epoch]]:
@@ -46,8 +48,12 @@ def fit(
         split: the images and labels to train on.
         orders: indices into `split`, an array for each epoch, perhaps with what their augmentation
             draws.
+        keep_going: train on with a loss that is not finite.
         on_epoch: called after each epoch; the state it gets is consumed by the next one.
         on_steps: called with the number of steps taken since its last call.
+
+    Raises:
+        NotFinite: a loss is not, and `keep_going` is not asked for.
     """
     images, labels = jax.device_put((split.images, split.labels))
     epochs = []
@@ -56,6 +62,10 @@ def fit(
         visit = order if isinstance(order, tuple) else (order,)
         for trained, chunk in train_epoch(state, images, labels, *visit):
             state = trained
+            bad = np.flatnonzero(~np.isfinite(chunk))
+            if len(bad) and not keep_going:
+                step = sum(map(len, losses)) + int(bad[0]) + 1
+                raise NotFinite(float(chunk[bad[0]]), number, step)
             losses.append(chunk)
             on_steps(len(chunk))
         seconds = time.perf_counter() - started

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 import jax_impl.data.datasets
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, NotFinite
 from jax_impl.models.model import Model, from_spec
 from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import augmentation_draws, loader_orders
@@ -30,8 +30,8 @@ from parity.shell.recipes import IMAGE_SIZE, Augment, Recipe, one_image
 from parity.shell.run_directory import RunDirectory, config_of
 
 
-def run(options: TrainOptions) -> None:
-    """Trains, evaluates, and fills the run directory."""
+def run(options: TrainOptions) -> int:
+    """Trains, evaluates, and fills the run directory; 1 if it stopped at a loss that is none."""
     spec, recipe = chosen_training(options)
     keep_compiled()
     if options.deterministic:
@@ -70,14 +70,25 @@ def run(options: TrainOptions) -> None:
             directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
 
         with console.bar("training", recipe.epochs * -(-size // recipe.batch_size)) as advance:
-            state, _ = fit(
-                train_epoch, state, dataset.train, orders, on_epoch=on_epoch, on_steps=advance
-            )
+            try:
+                state, _ = fit(
+                    train_epoch,
+                    state,
+                    dataset.train,
+                    orders,
+                    keep_going=options.keep_going,
+                    on_epoch=on_epoch,
+                    on_steps=advance,
+                )
+            except NotFinite as stop:
+                console.line(directory.stopped(stop))
+                return 1
         accuracy = make_evaluate(model, dtype=dtype)(state.variables, dataset.test)
         console.line(f"Accuracy: {100 * accuracy:.2f} %")
         directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
         arrays = to_arrays(state.variables, model)
         directory.weights(arrays, spec, "jax")
+    return 0
 
 
 def make_optimizer(recipe: Recipe, steps_an_epoch: int) -> Any:

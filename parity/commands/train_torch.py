@@ -19,12 +19,12 @@ from parity.shell.console import Console
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import IMAGE_SIZE, Recipe, one_image
 from parity.shell.run_directory import RunDirectory, config_of
-from torch_ref.errors import InputError
+from torch_ref.errors import InputError, NotFinite
 from torch_ref.precision import be_deterministic, set_precision
 
 
-def run(options: TrainOptions) -> None:
-    """Trains, evaluates, and fills the run directory."""
+def run(options: TrainOptions) -> int:
+    """Trains, evaluates, and fills the run directory; 1 if it stopped at a loss that is none."""
     spec, recipe = chosen_training(options)
     device = choose_device(options.device)
     if options.deterministic:
@@ -55,23 +55,29 @@ def run(options: TrainOptions) -> None:
             directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
 
         with console.bar("training", recipe.epochs * steps) as advance:
-            torch_ref.train.train(
-                trained,
-                itertools.repeat(loader, recipe.epochs),
-                nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
-                optimizer,
-                device,
-                scheduler=scheduler,
-                clip_norm=recipe.clip_norm,
-                print=console.line,
-                on_epoch=on_epoch,
-                on_steps=advance,
-            )
+            try:
+                torch_ref.train.train(
+                    trained,
+                    itertools.repeat(loader, recipe.epochs),
+                    nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+                    optimizer,
+                    device,
+                    scheduler=scheduler,
+                    clip_norm=recipe.clip_norm,
+                    keep_going=options.keep_going,
+                    print=console.line,
+                    on_epoch=on_epoch,
+                    on_steps=advance,
+                )
+            except NotFinite as stop:
+                console.line(directory.stopped(stop))
+                return 1
         loader = torch_ref.data.make_loader(test_set, 100)
         accuracy = torch_ref.train.test(trained, loader, device, print=console.line)
         directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
         arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
         directory.weights(arrays, spec, "torch")
+    return 0
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, steps_an_epoch: int) -> tuple[Any, Any]:

@@ -189,6 +189,9 @@ class TrainOptions:
     clip_norm: MaybeFloat = None
     """largest norm of all gradients together; by default they are not clipped"""
 
+    keep_going: bool = False
+    """train on when the loss is infinite or no number, where else the run stops with status 1"""
+
     seed: int = 0
     """of the initial weights and of the batches: as torch.manual_seed, in both scripts"""
 

@@ -64,6 +64,14 @@ class RunDirectory:
         text = "".join(to_json(metric) + "\n" for metric in self._metrics)
         write_whole(self.path / METRICS, text.encode())
 
+    def stopped(self, stop: Any) -> str:
+        """Notes where a loss was not finite, and gives the line that says what to do."""
+        self.metrics(epoch=stop.epoch, step=stop.step, loss=stop.loss)
+        return (
+            f"STOPPED: {stop}: give a smaller --lr, a --warmup or a --clip-norm; --keep-going "
+            f"trains on. {self.path} has what was measured, and no weights"
+        )
+
     def weights(self, arrays: Mapping[str, np.ndarray], spec: Spec, framework: str) -> None:
         """Writes weights.safetensors: a PyTorch state_dict, whichever framework trained it."""
         metadata = weights_metadata(spec) | {"trained_by": framework} | checksums(arrays)

@@ -44,7 +44,10 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
     "train": (
         options.TrainOptions,
         Command(
-            ["--model", SMALL, "--data", "digits", "--epochs", "1", "--batch-size", "700"],
+            [
+                *("--model", SMALL, "--data", "digits", "--epochs", "1", "--batch-size", "700"),
+                "--keep-going",
+            ],
             {
                 "seed": SEEDS,
                 "lr": {"a quarter", "10^30"},

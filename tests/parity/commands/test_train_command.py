@@ -330,6 +330,29 @@ def test_both_scripts_augment_alike(tmp_path):
     assert len({round(loss, 4) for loss in losses.values()}) == 3
 
 
+@pytest.mark.parametrize("framework", ["jax", "torch"])
+def test_a_loss_that_is_none_stops_the_run(framework, tmp_path, capsys):
+    options = TrainOptions(
+        framework,
+        model="simple_cnn:channels=2,2:hidden=4",
+        data="digits",
+        batch_size=300,
+        epochs=2,
+        lr=1e30,
+        device="cpu",
+        out=tmp_path / "run",
+    )
+    assert parity.program.main(options) == 1
+    said = [line for line in capsys.readouterr().out.splitlines() if "STOPPED" in line]
+    assert len(said) == 1 and "at step 2 of epoch 1: give a smaller --lr" in said[0]
+    (row,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(row) == {"epoch": 1, "step": 2, "loss": None}
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+    going = dataclasses.replace(options, keep_going=True, out=tmp_path / "going")
+    assert parity.program.main(going) == 0
+    assert (tmp_path / "going" / "weights.safetensors").exists()
+
+
 def test_metrics_are_valid_json_even_when_training_diverges(tmp_path):
     directory = RunDirectory(tmp_path / "run", "simple_cnn", "jax")
     directory.metrics(epoch=1, loss=float("nan"))
