@@ -6,6 +6,7 @@ Exit status: 0 success, 1 a check failed, 2 bad input, 3 an unexpected error of 
 
 import atexit
 import contextlib
+import difflib
 import errno
 import io
 import itertools
@@ -35,6 +36,9 @@ MOST = 20_000
 LONGEST_ARGUMENT = 200
 LONG_WORD = re.compile(r"\S{400,}")
 """No path that a system takes, and nothing that anybody reads."""
+CHOICE = re.compile(
+    r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*?)\)", re.I
+)
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED", "not enough memory", "out of memory", "allocate memory"
 """What JAX and PyTorch say then."""
 
@@ -229,4 +233,14 @@ def _one_line(box: str) -> str:
             parts.append(f"perhaps you meant {' or '.join(options[:2] or section[1].split()[:1])}")
         elif not section[0].startswith("For full helptext"):
             parts.append(" ".join(section).rstrip("."))
-    return f"{'; '.join(parts) or ' '.join(box.split())} (--help lists the options)"
+    text = CHOICE.sub(_choice, "; ".join(parts) or " ".join(box.split()))
+    return f"{text} (--help lists the options)"
+
+
+def _choice(found: re.Match[str]) -> str:
+    """The choices in order, without the None of an option that may be left out."""
+    given, argument, listed = found.groups()
+    names = sorted(set(re.findall("'([^']*)'", listed)) - {"None"})
+    near = difflib.get_close_matches(given, names, 1)
+    hint = f"; perhaps you meant {near[0]}" if near else ""
+    return f"no {given!r} for {argument}: choose one of {', '.join(names)}{hint}"

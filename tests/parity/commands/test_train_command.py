@@ -81,7 +81,14 @@ def test_a_run_and_its_directory(name, tmp_path):
         (["--seed", "99999999999999999999"], "--seed is 99999999999999999999: PyTorch takes"),
         (["--device", "tpu"], "--device tpu"),
         (["--device", "cpu", "--precision", "tf32"], "tf32: a CPU has none"),
-        (["--precision", "bf17"], "bf17"),
+        (
+            ["--precision", "bf17"],
+            "no 'bf17' for --precision: choose one of bf16, float32, tf32; perhaps you meant bf16",
+        ),
+        (
+            ["--augment", "crop", "flipp"],
+            "choose one of crop, cutout, flip; perhaps you meant flip",
+        ),
     ],
 )
 def test_bad_input_gets_one_line_and_exits_with_2(name, arguments, message, tmp_path):
