@@ -94,7 +94,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
-        problem = f"the code {code[1]}, which is not run" if code else "no readable weights"
+        problem = f"the code {shown(code[1])}, which is not run" if code else "no readable weights"
         advice = "save model.state_dict() alone, by torch.save's default protocol"
         raise InputError(f"{path} holds {problem}: {advice}") from error
     # Damaged files meet PyTorch with errors of many types.

@@ -1,6 +1,7 @@
 """Weights that are damaged, of types that hold none, or in the way of what is to be written."""
 
 import gc
+import io
 import json
 import os
 import resource
@@ -304,6 +305,17 @@ def test_code_is_named_and_not_run(zipped, tmp_path, capfd):
     message = refused(tmp_path / "code.pth", tmp_path / "out.pth")
     assert "holds the code" in message and "print" in message
     assert "it ran" not in capfd.readouterr().out
+
+
+def test_code_of_a_long_name_is_told_in_a_short_line(tmp_path):
+    content = io.BytesIO()
+    torch.save({"a": torch.zeros(2)}, content)
+    with zipfile.ZipFile(content) as file, zipfile.ZipFile(tmp_path / "long.pth", "w") as made:
+        for entry in file.infolist():
+            text = file.read(entry).replace(b"_rebuild_tensor_v2", b"r" * 5000)
+            made.writestr(entry.filename, text)
+    message = refused(tmp_path / "long.pth", tmp_path / "out.pth")
+    assert "holds the code torch._utils.rrrr" in message and len(message) < 500
 
 
 def test_pytorchs_format_of_before_2020_is_read(tmp_path):
