@@ -4,6 +4,7 @@ _BUG = "tests/parity/diagnosis/test_mutants.py::test_a_planted_bug_is_caught"
 _FAULT = "tests/parity/test_ports.py::test_every_fault_has_its_place_and_cause"
 _RIGHT = "tests/parity/test_ports.py::test_a_right_port_passes"
 _FAMILY = "tests/jax_impl/models/test_family.py::test"
+_RECIPE = "tests/parity/commands/test_recipes.py::test"
 _TRAINING = "tests/parity/diagnosis/test_training_causes.py::test"
 PROOFS = {
     f"{_BUG}[frozen bias]",
@@ -32,4 +33,14 @@ PROOFS = {
     "[jax_side1-betas (0.999, 0.9) in place of PyTorch's (0.9, 0.999)]",
     "tests/parity/ladder/test_accuracy.py::test_other_weights_fail",
     "tests/parity/ladder/test_ladder.py::test_a_correct_pair_passes[residual-batch_stats]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[momentum]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[nesterov]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[weight_decay]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[milestones]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[gamma]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[warmup]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[clip_norm]",
+    f"{_RECIPE}_a_recipe_trains_alike[simple_cnn:channels=4,4:hidden=8-cosine]",
+    f"{_RECIPE}_a_recipe_trains_alike[simple_cnn:channels=4,4:hidden=8-warm-up alone]",
+    f"{_RECIPE}_a_recipe_trains_alike[simple_cnn:channels=4,4:hidden=8-the notebook's]",
 }

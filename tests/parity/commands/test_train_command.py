@@ -133,7 +133,7 @@ def test_an_interruption_gets_one_line(name, tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert errors == "interrupted\n"
     assert sorted(os.listdir(out)) == ["config.json", "metrics.jsonl"]
     assert all(json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
