@@ -58,7 +58,8 @@ def write_whole(path: Path, content: bytes) -> None:
             os.chmod(temporary, 0o644)  # mkstemp makes it private
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            with contextlib.suppress(FileNotFoundError):  # an interrupt may come after the renaming
+                os.unlink(temporary)
             raise
     except OSError as error:
         raise cannot_write(path, error) from error

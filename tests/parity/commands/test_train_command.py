@@ -383,6 +383,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert json.loads((directory.path / "config.json").read_text()) == {"old": True}
 
 
+def test_an_interruption_just_after_a_file_is_renamed_is_one(tmp_path, monkeypatch):
+    """Ctrl-C is raised when the call is over: there is nothing left to remove."""
+    replace = os.replace
+
+    def interrupted(*names):
+        replace(*names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        RunDirectory(tmp_path / "run", "simple_cnn", "jax").config({"new": True})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
 def test_weights_keep_their_bits(tmp_path):
     directory = RunDirectory(tmp_path / "run", "simple_cnn", "jax")
     array = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
