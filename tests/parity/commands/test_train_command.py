@@ -3,19 +3,16 @@
 import dataclasses
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from typing import Any, get_args
 
 import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
 import torch
-import tyro
 
 import parity.program
 import torch_ref.errors
@@ -24,9 +21,7 @@ from jax_impl.errors import InputError
 from jax_impl.models.model import create_model
 from jax_impl.models.registry import create_spec
 from parity.pairs.weights import to_flax
-from parity.shell.chosen import chosen_training
-from parity.shell.options import RecipeName, RecipesOptions, TrainOptions
-from parity.shell.recipes import RECIPES, Augment, Recipe, recipe
+from parity.shell.options import TrainOptions
 from parity.shell.run_directory import RunDirectory
 
 SCRIPTS = ["train_jax.py", "train_torch.py"]
@@ -207,105 +202,6 @@ def test_what_cannot_be_trained_is_told_before_a_run_directory_is_made(
     assert not list(tmp_path.iterdir())
 
 
-def test_pytorch_draws_no_weights_of_flax():
-    with pytest.raises(InputError, match="--init flax: PyTorch draws its own"):
-        chosen_training(TrainOptions("torch", init="flax"))
-
-
-@pytest.mark.parametrize(
-    ("given", "why"),
-    [
-        ({"padding": 4}, "--padding: it goes with --augment crop, which is not given"),
-        ({"padding": 4, "augment": ("flip",)}, "--padding: it goes with --augment crop"),
-        ({"padding": 0, "augment": ("crop",)}, "--padding is 0: give 1 to 31 pixels"),
-        ({"padding": 32, "augment": ("crop",)}, "--padding is 32: give 1 to 31 pixels"),
-        ({"reflect": True, "augment": ("cutout",)}, "--reflect: it goes with --augment crop"),
-        ({"cutout_size": 16}, "--cutout-size: it goes with --augment cutout"),
-        ({"cutout_size": 1, "augment": ("cutout",)}, "--cutout-size is 1: give 2 to 64 pixels"),
-        ({"padding": 2, "recipe": "resnet20_he", "augment": ("flip",)}, "--padding: it goes with"),
-        ({"random": "jax"}, "--random jax: it goes with --augment, which is not given"),
-        (
-            {"random": "jax", "augment": ("crop",), "framework": "torch"},
-            "--random jax: PyTorch draws its own numbers; leave it out",
-        ),
-    ],
-)
-def test_augmentation_that_would_not_be_done_is_refused(given, why):
-    with pytest.raises(InputError, match=why):
-        chosen_training(TrainOptions(**given))
-
-
-@pytest.mark.parametrize(
-    ("given", "why"),
-    [
-        ({"momentum": 0.9}, "--momentum: adam has none; leave it out"),
-        ({"nesterov": True, "optimizer": "rmsprop"}, "--nesterov: rmsprop has none"),
-        ({"nesterov": True, "optimizer": "sgd"}, "--nesterov: it needs a --momentum above 0"),
-        ({"momentum": 1.0, "optimizer": "sgd"}, "--momentum is 1.0: give a number of 0 or more"),
-        ({"weight_decay": -1.0}, "--weight-decay is -1.0: give a number of 0 or more"),
-        ({"weight_decay": float("inf")}, "--weight-decay is inf"),
-        ({"label_smoothing": 1.0}, "--label-smoothing is 1.0: give a number of 0 or more, below"),
-        ({"clip_norm": 0.0}, "--clip-norm is 0.0: give a number above 0"),
-        ({"clip_norm": float("nan")}, "--clip-norm is nan"),
-        ({"warmup": 5.0}, "--warmup is 5.0: give epochs, below the 5 of all"),
-        ({"schedule": "steps"}, "--schedule steps: give its --milestones, in epochs"),
-        ({"milestones": (2.0,)}, "--milestones: it goes with --schedule steps"),
-        ({"gamma": 0.5, "schedule": "cosine"}, "--gamma: it goes with --schedule steps"),
-        ({"gamma": 0.0, "schedule": "steps", "milestones": (2.0,)}, "--gamma is 0.0: give a num"),
-        ({"schedule": "steps", "milestones": (3.0, 2.0)}, "--milestones 3 2: give rising epochs"),
-        ({"schedule": "steps", "milestones": (1.0,), "warmup": 1.0}, "--milestones 1: give rising"),
-        ({"schedule": "steps", "milestones": (2.0, 5.0)}, "--milestones 5: the training ends aft"),
-    ],
-)
-def test_a_recipe_that_cannot_be_followed_is_refused(given, why):
-    with pytest.raises(InputError, match=re.escape(why)):
-        chosen_training(TrainOptions(**given))
-
-
-def test_an_option_replaces_its_part_of_a_recipe():
-    def chosen(**given: Any) -> Recipe:
-        return chosen_training(TrainOptions(recipe="resnet18_cifar", **given))[1]
-
-    whole = RECIPES["resnet18_cifar"].recipe
-    assert chosen() == whole and whole.optimizer_options == {
-        "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4
-    }  # fmt: skip
-    assert chosen(epochs=30, lr=0.05) == dataclasses.replace(whole, epochs=30, lr=0.05)
-    cosine = chosen(schedule="cosine", warmup=2.0)
-    assert (cosine.schedule, cosine.milestones, cosine.warmup) == ("cosine", (), 2.0)
-    # Momentum and decay are of the recipe's own optimizer.
-    assert chosen(optimizer="adamw").optimizer_options == {}
-    assert chosen(optimizer="adamw", weight_decay=0.1).optimizer_options == {"weight_decay": 0.1}
-    spec, _ = chosen_training(TrainOptions(recipe="resnet18_cifar", model="resnet34"))
-    assert spec.name == "resnet34"
-
-
-def test_the_recipes_are_told_in_the_commands_own_options(capsys):
-    """What `parity recipes` prints of each is the recipe again."""
-    assert tuple(RECIPES) == get_args(RecipeName)
-    parity.program.main(RecipesOptions())
-    printed = capsys.readouterr().out.splitlines()
-    for name, named in RECIPES.items():
-        at = printed.index(f"{name}: {named.model}")
-        assert printed[at + 1].strip() == named.known
-        given = ["--model", named.model, *printed[at + 2].split()]
-        options = tyro.cli(TrainOptions, args=given)
-        assert chosen_training(options)[1] == named.recipe
-
-
-def test_augmentation_as_the_field_has_it():
-    def chosen(**given: Any) -> Augment | None:
-        return chosen_training(TrainOptions(**given))[1].augment
-
-    assert chosen() is None
-    all_of_it = chosen(augment=("cutout", "flip", "crop"), random="jax", reflect=True)
-    assert all_of_it == Augment(crop=4, reflect=True, flip=True, cutout=16)
-    assert chosen(augment=("crop",), padding=2) == Augment(crop=2)
-    assert chosen(recipe="resnet18_cutout") == Augment(crop=4, flip=True, cutout=16)
-    assert chosen(recipe="resnet18_cutout", cutout_size=8, padding=2) == Augment(2, False, True, 8)
-    assert chosen(recipe="resnet18_cutout", augment=()) is None
-
-
 def test_both_scripts_augment_alike(tmp_path):
     """From one seed the same crops and flips: an epoch's loss to float32's noise."""
     options = TrainOptions(
@@ -403,10 +299,3 @@ def test_weights_keep_their_bits(tmp_path):
     directory.weights({"a": array}, create_spec("simple_cnn"), "jax")
     state = safetensors.torch.load_file(directory.path / "weights.safetensors")
     assert np.array_equal(state["a"].numpy(), array)
-
-
-def test_the_notebooks_recipes_and_what_replaces_them():
-    assert recipe("simple_cnn") == Recipe(32, "adam", 1e-3, 5)
-    assert recipe("resnet18") == recipe("resnet50") == Recipe(16, "adam", 1e-2, 5)
-    options = TrainOptions(model="resnet18", lr=0.1, optimizer="sgd")
-    assert chosen_training(options)[1] == Recipe(16, "sgd", 0.1, 5)
