@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import numpy as np
 
+from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.errors import InputError
 from jax_impl.models import registry
 from jax_impl.models.model import from_spec
 from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import augmentation_draws
 from jax_impl.training import optim
-from jax_impl.training.augment import Augmentation
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.precision import set_precision
 from jax_impl.training.state import create_state
@@ -39,8 +39,8 @@ from parity.speed.workloads import chosen_workloads
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES, BAR = 10_000, 1.05
 BOTH, ALL = Augmentation(crop=4, flip=True), Augmentation(crop=4, flip=True, cutout=16)
-WAYS: dict[str, tuple[Augmentation | None, bool]] = {
-    "plain": (None, False),
+WAYS: dict[str, tuple[Augmentation, bool]] = {
+    "plain": (NOTHING, False),
     "crop and flip, PyTorch's draws": (BOTH, True),
     "crop and flip, JAX's draws": (BOTH, False),
     "crop, flip and cutout, JAX's draws": (ALL, False),
@@ -93,7 +93,7 @@ def main(options: Options) -> None:
     print(text)
 
 
-def trainer(workload: Any, augmentation: Augmentation | None, by_torch: bool) -> Callable:
+def trainer(workload: Any, augmentation: Augmentation, by_torch: bool) -> Callable:
     """Seconds of so many steps."""
     model, optimizer = from_spec(registry.parse(workload.model)), optim.adam()
     state = [create_state(model.init(0), optimizer)]

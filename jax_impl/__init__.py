@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jax_impl.data.archive import Dataset as Dataset
     from jax_impl.data.archive import Split as Split
+    from jax_impl.data.augmentation import Augmentation as Augmentation
     from jax_impl.data.datasets import load_dataset as load_dataset
     from jax_impl.data.datasets import normalize as normalize
     from jax_impl.errors import InputError as InputError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from jax_impl.training import checkpoint as checkpoint
     from jax_impl.training import optim as optim
     from jax_impl.training import schedules as schedules
-    from jax_impl.training.augment import Augmentation as Augmentation
     from jax_impl.training.compilation import keep_compiled as keep_compiled
     from jax_impl.training.epoch import make_train_epoch as make_train_epoch
     from jax_impl.training.evaluate import make_evaluate as make_evaluate
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from jax_impl.training.step import make_train_step as make_train_step
 
 _HOMES = {
-    "Augmentation": "training.augment",
+    "Augmentation": "data.augmentation",
     "Dataset": "data.archive",
     "Epoch": "training.fit",
     "Generator": "torch_random.generator",

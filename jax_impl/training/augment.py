@@ -1,6 +1,5 @@
 """Augmentation of a batch on the device: crop, flip, normalise and cut out, as torchvision does."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -8,39 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jax_impl.data.augmentation import Augmentation
 from jax_impl.data.datasets import normalize
 from jax_impl.errors import InputError
 from jax_impl.torch_random.loader import Drawn
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """What is done to each image of a training batch.
-
-    Args:
-        crop: pixels of padding on each side, of which a crop of the image's size is taken;
-            torchvision's `RandomCrop(size, padding=crop)`. 0 is none.
-        reflect: the padding mirrors the image, in place of black.
-        flip: half of the images are mirrored, left to right: `RandomHorizontalFlip()`.
-        cutout: the side of a square that is set to 0 after normalising, with its centre anywhere in
-            the image (DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552). 0 is none.
-
-    Raises:
-        InputError: a size below 0.
-    """
-
-    crop: int = 0
-    reflect: bool = False
-    flip: bool = False
-    cutout: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("crop", "cutout"):
-            if (value := getattr(self, name)) < 0:
-                raise InputError(f"{name} is {value}: give 0 pixels or more")
-
-    def __bool__(self) -> bool:
-        return bool(self.crop or self.flip or self.cutout)
 
 
 def draw(key: jax.Array, augmentation: Augmentation, images: jax.ShapeDtypeStruct | Any) -> Drawn:
@@ -69,7 +39,15 @@ def augmented(images: Any, dtype: Any, drawn: Drawn, augmentation: Augmentation)
 
     In float32 bit for bit what torchvision gives for the same draws: `RandomCrop`,
     `RandomHorizontalFlip`, `ToTensor`, `Normalize`, and `torch_ref.augment.Cutout`.
+
+    Raises:
+        InputError: something is to be done that nothing was drawn for.
     """
+    needed = {"crop": "top left", "flip": "flipped", "cutout": "row column"}
+    for name in augmentation.names:
+        for field in needed[name].split():
+            if getattr(drawn, field) is None:
+                raise InputError(f"{name}: nothing is drawn for it: give {field}")
     if augmentation.crop:
         images = _crop(images, drawn, augmentation)
     if augmentation.flip:

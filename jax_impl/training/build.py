@@ -10,8 +10,6 @@ from jax_impl.errors import InputError
 from jax_impl.training import optim, schedules
 from jax_impl.training.schedules import Schedule
 
-SCHEDULES = ("constant", "cosine", "steps")
-
 
 def learning_rate(
     lr: float,
@@ -36,8 +34,8 @@ def learning_rate(
     Raises:
         InputError: an unknown schedule, or numbers that the schedules refuse.
     """
-    if schedule not in SCHEDULES:
-        raise InputError(f"no schedule named {schedule!r}: choose one of {', '.join(SCHEDULES)}")
+    if schedule not in ("constant", "cosine", "steps"):
+        raise InputError(f"no schedule named {schedule!r}: choose constant, cosine or steps")
     if schedule == "cosine":
         main = schedules.cosine_annealing_lr(lr, max(1, steps - warmup))
     elif schedule == "steps":

@@ -11,12 +11,13 @@ import numpy as np
 import optax
 from jax import lax
 
+from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.data.datasets import normalize
 from jax_impl.errors import InputError
 from jax_impl.models.model import Model, Variables
 from jax_impl.ops import platform
 from jax_impl.training import optim, regions
-from jax_impl.training.augment import Augmentation, augmented, draw, key_of
+from jax_impl.training.augment import augmented, draw, key_of
 from jax_impl.training.state import TrainState
 from jax_impl.training.step import compute_dtype, update
 
@@ -31,7 +32,7 @@ def make_train_epoch(
     optimizer: optax.GradientTransformation,
     batch_size: int,
     dtype: Any = None,
-    augmentation: Augmentation | None = None,
+    augmentation: Augmentation = NOTHING,
     seed: int = 0,
     label_smoothing: float = 0.0,
 ) -> TrainEpoch:
@@ -73,7 +74,7 @@ def make_train_epoch(
     def draws(step, count, images):
         """For `count` steps after `step`: a generator is slow within a CPU's loop."""
         keys = jax.vmap(partial(jax.random.fold_in, key_of(seed)))(step + jnp.arange(count))
-        return jax.vmap(lambda key: draw(key, augmentation or Augmentation(), images))(keys)
+        return jax.vmap(lambda key: draw(key, augmentation, images))(keys)
 
     @partial(jax.jit, donate_argnums=0, compiler_options=options)
     def last_step(state, images, labels, drawn):

@@ -1,6 +1,5 @@
 """`parity train`: trains a Flax model. Imports no PyTorch."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator
 from functools import partial
@@ -9,12 +8,12 @@ from typing import Any
 import jax
 
 import jax_impl.data.datasets
+from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.errors import InputError, NotFinite
 from jax_impl.models.model import Model, from_spec
 from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import augmentation_draws, loader_orders
 from jax_impl.training import build
-from jax_impl.training.augment import Augmentation
 from jax_impl.training.compilation import keep_compiled
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.evaluate import make_evaluate
@@ -26,7 +25,7 @@ from parity.shell import data_choice
 from parity.shell.chosen import chosen_training
 from parity.shell.console import Console
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import IMAGE_SIZE, Augment, Recipe, one_image
+from parity.shell.recipes import IMAGE_SIZE, Recipe, one_image
 from parity.shell.run_directory import RunDirectory, config_of
 
 
@@ -49,21 +48,20 @@ def run(options: TrainOptions) -> int:
         console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
 
         optimizer = make_optimizer(recipe, -(-size // recipe.batch_size))
-        augment = recipe.augment
         train_epoch = make_train_epoch(
             model,
             optimizer,
             recipe.batch_size,
             dtype,
-            augment and Augmentation(**dataclasses.asdict(augment)),
+            recipe.augment,
             options.seed,
             recipe.label_smoothing,
         )
         # As after torch.manual_seed: the weights' draws, then those of the shuffling loader.
         generator = Generator(options.seed)
         state = create_state(model.init(generator, options.init), optimizer)
-        drawn_here = augment if options.random == "torch" else None
-        orders = itertools.islice(visits(size, generator, drawn_here), recipe.epochs)
+        drawn = recipe.augment if recipe.random == "torch" else NOTHING
+        orders = itertools.islice(visits(size, generator, drawn), recipe.epochs)
 
         def on_epoch(epoch: Epoch, state: TrainState) -> None:
             console.line(f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}")
@@ -92,15 +90,8 @@ def run(options: TrainOptions) -> int:
 
 
 def make_optimizer(recipe: Recipe, steps_an_epoch: int) -> Any:
-    """What the recipe says of it; milestones and warm-up are rounded to whole steps."""
-    rate = build.learning_rate(
-        recipe.lr,
-        recipe.schedule,
-        recipe.epochs * steps_an_epoch,
-        warmup=round(recipe.warmup * steps_an_epoch),
-        milestones=[round(epoch * steps_an_epoch) for epoch in recipe.milestones],
-        gamma=recipe.gamma,
-    )
+    """What the recipe says of it."""
+    rate = build.learning_rate(recipe.lr, **recipe.schedule_options(steps_an_epoch))
     return build.optimizer(
         recipe.optimizer,
         rate,
@@ -110,16 +101,18 @@ def make_optimizer(recipe: Recipe, steps_an_epoch: int) -> Any:
     )
 
 
-def visits(size: int, generator: Generator, augment: Augment | None) -> Iterator[Any]:
-    """Each epoch's order, and what PyTorch would draw to augment the images in it."""
+def visits(size: int, generator: Generator, drawn: Augmentation) -> Iterator[Any]:
+    """Each epoch's order, with what PyTorch would draw for `drawn` and the images in it."""
     for order in loader_orders(size, generator):
-        if augment is None:
+        if not drawn:
             yield order
             continue
-        crop, flip, cutout = augment.crop, augment.flip, bool(augment.cutout)
+        crop, flip, cutout = drawn.crop, drawn.flip, bool(drawn.cutout)
         side = IMAGE_SIZE[0]
-        drawn = augmentation_draws(generator, size, side, crop=crop, flip=flip, cutout=cutout)
-        yield order, drawn
+        yield (
+            order,
+            augmentation_draws(generator, size, side, crop=crop, flip=flip, cutout=cutout),
+        )
 
 
 def check_batches(model: Model, images: int, batch_size: int) -> None:

@@ -34,7 +34,7 @@ def run(options: TrainOptions) -> int:
     console.line(choice.reason)
     data_dir = jax_impl.data.datasets.data_directory(options.data_dir)
     training_set, test_set = torch_ref.data.load(choice.name, data_dir)
-    if recipe.augment is not None:
+    if recipe.augment:
         training_set.transform = torch_ref.augment.transform(
             IMAGE_SIZE[0], **dataclasses.asdict(recipe.augment)
         )
@@ -81,22 +81,12 @@ def run(options: TrainOptions) -> int:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, steps_an_epoch: int) -> tuple[Any, Any]:
-    """What the recipe says of it, and the scheduler or None.
-
-    Milestones and warm-up are rounded to whole steps.
-    """
+    """What the recipe says of it, and the scheduler or None."""
     optimizer = torch_ref.train.create_optimizer(
         recipe.optimizer, model, recipe.lr, recipe.decay_norms, **recipe.optimizer_options
     )
-    scheduler = torch_ref.train.create_scheduler(
-        optimizer,
-        recipe.schedule,
-        recipe.epochs * steps_an_epoch,
-        warmup=round(recipe.warmup * steps_an_epoch),
-        milestones=[round(epoch * steps_an_epoch) for epoch in recipe.milestones],
-        gamma=recipe.gamma,
-    )
-    return optimizer, scheduler
+    options = recipe.schedule_options(steps_an_epoch)
+    return optimizer, torch_ref.train.create_scheduler(optimizer, **options)
 
 
 def check_batches(model: nn.Module, images: int, batch_size: int, device: str) -> None:

@@ -4,13 +4,13 @@ import dataclasses
 import math
 from typing import Any
 
+from jax_impl.data.augmentation import Augmentation
 from jax_impl.errors import InputError, shown
 from jax_impl.models.registry import MOST, Spec
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import (
     IMAGE_SIZE,
     RECIPES,
-    Augment,
     Recipe,
     check_seed,
     chosen_model,
@@ -41,7 +41,9 @@ def chosen_training(options: TrainOptions) -> tuple[Spec, Recipe]:
         base = dataclasses.replace(base, momentum=0.0, nesterov=False, weight_decay=None)
     if given.get("schedule", "steps") != "steps":
         base = dataclasses.replace(base, milestones=(), gamma=0.1)
-    chosen = dataclasses.replace(base, **given, augment=_augment(options, base.augment))
+    if options.framework == "torch":
+        base = dataclasses.replace(base, random="torch")
+    chosen = dataclasses.replace(base, **given, augment=_augmentation(options, base.augment))
     _check_counts(chosen)
     check_seed(options.seed)
     if options.framework == "torch" and options.init != "torch":
@@ -98,37 +100,27 @@ def _check_schedule(chosen: Recipe, given: dict[str, Any]) -> None:
         raise InputError(f"--milestones {last}: the training ends after {chosen.epochs} epochs")
 
 
-def _augment(options: TrainOptions, base: Augment | None) -> Augment | None:
-    if options.augment is None:
-        names = set()
-        if base is not None:
-            found = {"crop": base.crop, "flip": base.flip, "cutout": base.cutout}
-            names = {name for name, value in found.items() if value}
-    else:
-        names, base = set(options.augment), base or Augment()
-    side = IMAGE_SIZE[0]
+def _augmentation(options: TrainOptions, base: Augmentation) -> Augmentation:
+    names = base.names if options.augment is None else options.augment
     given = (
-        ("--padding", "crop", options.padding, 1, side - 1),
-        ("--cutout-size", "cutout", options.cutout_size, 2, 2 * side),
-        ("--reflect", "crop", options.reflect, False, True),
-        ("--random jax", "", 1 if options.random == "jax" else None, 1, 1),
+        ("padding", "crop", options.padding),
+        ("reflect", "crop", options.reflect),
+        ("cutout-size", "cutout", options.cutout_size),
     )
-    for option, name, value, least, most in given:
-        if value is None:
-            continue
-        if name not in names if name else not names:
-            wanted = f"--augment {name}".rstrip()
-            raise InputError(f"{option}: it goes with {wanted}, which is not given")
-        if not least <= value <= most:
-            raise InputError(f"{option} is {value}: give {least} to {most} pixels")
+    for option, name, value in given:
+        if value is not None and name not in names:
+            raise InputError(f"--{option}: it goes with --augment {name}, which is not given")
+    if options.random is not None and not names:
+        raise InputError(f"--random {options.random}: it goes with --augment, which is not given")
     if options.random == "jax" and options.framework == "torch":
         raise InputError("--random jax: PyTorch draws its own numbers; leave it out")
-    if not names:
-        return None
-    base = base or Augment()
-    return Augment(
-        crop=(options.padding or base.crop or PADDING) if "crop" in names else 0,
+    side = IMAGE_SIZE[0]
+    _within("padding", options.padding, 1, side, f"1 to {side - 1} pixels")
+    _within("cutout-size", options.cutout_size, 2, 2 * side + 1, f"2 to {2 * side} pixels")
+    crop, cutout = options.padding or base.crop, options.cutout_size or base.cutout
+    return Augmentation(
+        crop=(crop or PADDING) if "crop" in names else 0,
         reflect=base.reflect if options.reflect is None else options.reflect,
         flip="flip" in names,
-        cutout=(options.cutout_size or base.cutout or CUTOUT) if "cutout" in names else 0,
+        cutout=(cutout or CUTOUT) if "cutout" in names else 0,
     )

@@ -21,6 +21,7 @@ RecipeName = Literal[
     "resnet18_cutout",
 ]  # fmt: skip
 AugmentName = Literal["crop", "flip", "cutout"]
+RandomName = Literal["torch", "jax"]
 PrecisionName = Literal["float32", "tf32", "bf16"]
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
@@ -211,9 +212,9 @@ class TrainOptions:
     cutout_size: MaybeInt = None
     """pixels of the square's side, by default 16"""
 
-    random: Literal["torch", "jax"] = "torch"
+    random: Annotated[RandomName | None, _unset(_names(RandomName))] = None
     """whose random numbers augment in JAX: PyTorch's, so that both scripts see the same images, or
-    JAX's, drawn on the device"""
+    JAX's, drawn on the device; by default torch, and jax for the recipes of papers"""
 
     out: MaybePath = None
     """run directory; by default runs/MODEL-FRAMEWORK-DATE-TIME"""

@@ -1,12 +1,14 @@
 """How each model is trained: the notebook's recipes, and others'. Imports no framework."""
 
 import dataclasses
+from typing import Any
 
+from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.errors import InputError
 from jax_impl.models import registry
 from jax_impl.models.registry import MOST
 from parity.shell.files import check_new
-from parity.shell.options import RecipeName, RunOptions, ScheduleName
+from parity.shell.options import RandomName, RecipeName, RunOptions, ScheduleName
 
 MOST_MINUTES = 527_040
 """Those of a year."""
@@ -14,16 +16,6 @@ MOST_MINUTES = 527_040
 IMAGE_SIZE = (32, 32)
 NUM_CLASSES = 10
 """Of CIFAR-10 and of the digits."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Augment:
-    """What is done to the training images: `jax_impl.training.augment.Augmentation`'s fields."""
-
-    crop: int = 0
-    reflect: bool = False
-    flip: bool = False
-    cutout: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +38,7 @@ class Recipe:
         label_smoothing: share of a uniform distribution in the labels.
         clip_norm: the largest norm of all gradients together; None is no limit.
         augment: of the training images.
+        random: whose numbers augment in JAX, PyTorch's or its own.
     """
 
     batch_size: int
@@ -62,7 +55,8 @@ class Recipe:
     warmup: float = 0.0
     label_smoothing: float = 0.0
     clip_norm: float | None = None
-    augment: Augment | None = None
+    augment: Augmentation = NOTHING
+    random: RandomName = "torch"
 
     @property
     def optimizer_options(self) -> dict[str, float | bool]:
@@ -73,6 +67,16 @@ class Recipe:
             "weight_decay": self.weight_decay,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+    def schedule_options(self, steps_an_epoch: int) -> dict[str, Any]:
+        """What both frameworks' schedules are made of, in whole steps."""
+        return {
+            "schedule": self.schedule,
+            "steps": self.epochs * steps_an_epoch,
+            "warmup": round(self.warmup * steps_an_epoch),
+            "milestones": [round(epoch * steps_an_epoch) for epoch in self.milestones],
+            "gamma": self.gamma,
+        }
 
     def in_words(self) -> str:
         """One line, in the command's own options."""
@@ -85,10 +89,8 @@ class Recipe:
             if field.default is not dataclasses.MISSING:
                 many = value if isinstance(value, tuple) else (value,)
                 words.append(f"{option} {' '.join(str(part) for part in many)}")
-        if self.augment is not None:
-            held = {"crop": self.augment.crop, "flip": self.augment.flip}
-            held["cutout"] = self.augment.cutout
-            words.append(f"--augment {' '.join(name for name, value in held.items() if value)}")
+        if self.augment:
+            words.append(f"--augment {' '.join(self.augment.names)}")
         return " ".join(words)
 
 
@@ -101,7 +103,15 @@ class Named:
     known: str
 
 
-_SGD = Recipe(128, "sgd", 0.1, momentum=0.9, schedule="steps", augment=Augment(crop=4, flip=True))
+_SGD = Recipe(
+    128,
+    "sgd",
+    0.1,
+    momentum=0.9,
+    schedule="steps",
+    augment=Augmentation(crop=4, flip=True),
+    random="jax",
+)
 _WIDE = dataclasses.replace(
     _SGD, epochs=200, nesterov=True, weight_decay=5e-4, milestones=(60, 120, 160), gamma=0.2
 )
@@ -133,7 +143,7 @@ RECIPES: dict[RecipeName, Named] = {
     ),
     "resnet18_cutout": Named(
         "resnet18:stem=cifar",
-        dataclasses.replace(_WIDE, augment=Augment(crop=4, flip=True, cutout=16)),
+        dataclasses.replace(_WIDE, augment=Augmentation(crop=4, flip=True, cutout=16)),
         "the same with cutout: 96.01 % there",
     ),
 }

@@ -83,8 +83,11 @@ def config_of(
     options: Any, spec: Spec, recipe: Any, data: Any, framework: str, device: str
 ) -> dict[str, Any]:
     """What config.json holds: the recipe whole, the options, the data and why, the device."""
+    asked = dataclasses.asdict(options)
+    for name in ("padding", "reflect", "cutout_size"):  # the recipe's `augment` has them resolved
+        del asked[name]
     return {
-        **dataclasses.asdict(options),
+        **asked,
         **dataclasses.asdict(recipe),
         "recipe": options.recipe,
         "model": str(spec),

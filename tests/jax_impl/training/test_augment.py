@@ -14,12 +14,13 @@ from training_support import random_split
 
 import torch_ref.augment
 import torch_ref.models
+from jax_impl.data.augmentation import Augmentation
 from jax_impl.errors import InputError
 from jax_impl.models.model import create_model
 from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import Drawn, augmentation_draws, loader_orders
 from jax_impl.training import optim
-from jax_impl.training.augment import Augmentation, augmented, draw, key_of
+from jax_impl.training.augment import augmented, draw, key_of
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.state import create_state
 from parity.pairs.weights import to_arrays
@@ -97,6 +98,15 @@ def test_seeds_have_keys_of_their_own():
 def test_a_negative_size_is_bad_input(name):
     with pytest.raises(InputError, match=f"{name} is -1: give 0 pixels or more"):
         Augmentation(**{name: -1})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    "augmentation, field",
+    [(Augmentation(crop=4), "top"), (Augmentation(flip=True), "flipped"), (ALL, "top")],
+)
+def test_what_was_not_drawn_is_named(augmentation, field):
+    with pytest.raises(InputError, match=f"nothing is drawn for it: give {field}"):
+        augmented(jnp.zeros((2, 32, 32, 3), jnp.uint8), jnp.float32, Drawn(), augmentation)
 
 
 def trained(epoch, state, split, orders):

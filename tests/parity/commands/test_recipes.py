@@ -16,14 +16,14 @@ from training_support import random_split
 import torch_ref.augment
 import torch_ref.models
 import torch_ref.train
+from jax_impl.data.augmentation import Augmentation
 from jax_impl.models.model import from_spec
 from jax_impl.models.registry import parse
 from jax_impl.torch_random.generator import Generator
-from jax_impl.training.augment import Augmentation
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.state import create_state
 from parity.commands import train_jax, train_torch
-from parity.shell.recipes import Augment, Recipe
+from parity.shell.recipes import Recipe
 
 IMAGES, SEED = 64, 4
 # The bar of `trajectory`, of losses: what training amplifies.
@@ -43,7 +43,7 @@ EVERYTHING = Recipe(
     warmup=0.5,
     label_smoothing=0.1,
     clip_norm=1.0,
-    augment=Augment(crop=4, flip=True, cutout=16),
+    augment=Augmentation(crop=4, flip=True, cutout=16),
 )
 COSINE = Recipe(10, "adamw", 1e-3, 3, weight_decay=0.1, decay_norms=False, schedule="cosine")
 RECIPES = {
@@ -59,9 +59,7 @@ SMALL = "simple_cnn:channels=4,4:hidden=8"
 class Augmented(Dataset):
     def __init__(self, split, recipe):
         self.split = split
-        self.transform = torch_ref.augment.transform(
-            32, **dataclasses.asdict(recipe.augment or Augment())
-        )
+        self.transform = torch_ref.augment.transform(32, **dataclasses.asdict(recipe.augment))
 
     def __len__(self):
         return len(self.split)
@@ -102,9 +100,8 @@ def in_jax(model: str, recipe: Recipe) -> list[float]:
         net, generator = from_spec(parse(model)), Generator(SEED)
         variables = jax.tree.map(lambda x: jnp.asarray(x, float), net.init(generator))
         optimizer = train_jax.make_optimizer(recipe, -(-IMAGES // recipe.batch_size))
-        augment = recipe.augment and Augmentation(**dataclasses.asdict(recipe.augment))
         epoch = make_train_epoch(
-            net, optimizer, recipe.batch_size, None, augment, 0, recipe.label_smoothing
+            net, optimizer, recipe.batch_size, None, recipe.augment, 0, recipe.label_smoothing
         )
         state = create_state(variables, optimizer)
         visits = itertools.islice(
@@ -145,7 +142,7 @@ ONE_SIDED = {
     "warmup": 0.3,
     "label_smoothing": 0.0,
     "clip_norm": None,
-    "augment": Augment(crop=4, reflect=True, flip=True, cutout=16),
+    "augment": Augmentation(crop=4, reflect=True, flip=True, cutout=16),
 }
 
 

@@ -8,10 +8,11 @@ import pytest
 import tyro
 
 import parity.program
+from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.errors import InputError
 from parity.shell.chosen import chosen_training
 from parity.shell.options import RecipeName, RecipesOptions, TrainOptions
-from parity.shell.recipes import RECIPES, Augment, Recipe, recipe
+from parity.shell.recipes import RECIPES, Recipe, recipe
 
 
 def test_pytorch_draws_no_weights_of_flax():
@@ -101,16 +102,18 @@ def test_the_recipes_are_told_in_the_commands_own_options(capsys):
 
 
 def test_augmentation_as_the_field_has_it():
-    def chosen(**given: Any) -> Augment | None:
+    def chosen(**given: Any) -> Augmentation:
         return chosen_training(TrainOptions(**given))[1].augment
 
-    assert chosen() is None
+    assert chosen() == NOTHING
     all_of_it = chosen(augment=("cutout", "flip", "crop"), random="jax", reflect=True)
-    assert all_of_it == Augment(crop=4, reflect=True, flip=True, cutout=16)
-    assert chosen(augment=("crop",), padding=2) == Augment(crop=2)
-    assert chosen(recipe="resnet18_cutout") == Augment(crop=4, flip=True, cutout=16)
-    assert chosen(recipe="resnet18_cutout", cutout_size=8, padding=2) == Augment(2, False, True, 8)
-    assert chosen(recipe="resnet18_cutout", augment=()) is None
+    assert all_of_it == Augmentation(crop=4, reflect=True, flip=True, cutout=16)
+    assert chosen(augment=("crop",), padding=2) == Augmentation(crop=2)
+    assert chosen(recipe="resnet18_cutout") == Augmentation(crop=4, flip=True, cutout=16)
+    assert chosen(recipe="resnet18_cutout", cutout_size=8, padding=2) == Augmentation(
+        2, False, True, 8
+    )
+    assert chosen(recipe="resnet18_cutout", augment=()) == NOTHING
 
 
 def test_the_notebooks_recipes_and_what_replaces_them():
@@ -118,3 +121,17 @@ def test_the_notebooks_recipes_and_what_replaces_them():
     assert recipe("resnet18") == recipe("resnet50") == Recipe(16, "adam", 1e-2, 5)
     options = TrainOptions(model="resnet18", lr=0.1, optimizer="sgd")
     assert chosen_training(options)[1] == Recipe(16, "sgd", 0.1, 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "whose"),
+    [
+        ({"augment": ("crop",)}, "torch"),
+        ({"recipe": "resnet20_he"}, "jax"),
+        ({"recipe": "resnet20_he", "random": "torch"}, "torch"),
+        ({"recipe": "resnet20_he", "framework": "torch"}, "torch"),
+        ({"augment": ("crop",), "random": "jax"}, "jax"),
+    ],
+)
+def test_whose_numbers_augment(given, whose):
+    assert chosen_training(TrainOptions(**given))[1].random == whose
