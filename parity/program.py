@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import importlib.util
+import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -106,9 +108,21 @@ def _list() -> int:
 
 
 def _recipes(names: Sequence[RecipeName]) -> int:
+    width = shutil.get_terminal_size().columns
     for name in names:
         named = RECIPES[name]
-        print(f"{name}: {named.model}\n  {named.known}\n  {named.recipe.in_words()}")
+        print(f"{name}: {named.model}")
+        for text in (named.known, named.recipe.in_words()):
+            print(
+                textwrap.fill(
+                    text,
+                    width,
+                    initial_indent="  ",
+                    subsequent_indent="    ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            )
     return 0
 
 

@@ -7,13 +7,15 @@ import torch
 from torchvision import transforms
 
 from torch_ref.data import TRANSFORM
+from torch_ref.errors import InputError
 
 
 class Cutout:
     """Sets a square to 0, its centre anywhere in the image; perhaps cut off at the borders.
 
-    DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552, as in the authors' code, but for the
-    generator: the row and then the column are `torch.randint`'s.
+    DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552, as in the authors' code, but for odd
+    sizes, of which that leaves a pixel out, and for the generator: the row and then the column are
+    `torch.randint`'s.
     """
 
     def __init__(self, size: int):
@@ -23,9 +25,9 @@ class Cutout:
         """Of a normalised image [c, h, w]."""
         _, h, w = image.shape
         row, column = (int(torch.randint(extent, (1,))) for extent in (h, w))
-        half, image = self.size // 2, image.clone()
-        rows = slice(max(0, row - half), max(0, row + half))
-        image[:, rows, max(0, column - half) : max(0, column + half)] = 0
+        top, left, image = row - self.size // 2, column - self.size // 2, image.clone()
+        rows = slice(max(0, top), max(0, top + self.size))
+        image[:, rows, max(0, left) : max(0, left + self.size)] = 0
         return image
 
 
@@ -40,7 +42,12 @@ def transform(
         reflect: as above.
         flip: half of the images are mirrored, left to right.
         cutout: the side of `Cutout`'s square.
+
+    Raises:
+        InputError: a number of pixels below 0.
     """
+    if min(crop, cutout) < 0:
+        raise InputError(f"crop is {crop} and cutout {cutout}: give 0 pixels or more")
     chain: list[Any] = []
     if crop:
         mode = "reflect" if reflect else "constant"

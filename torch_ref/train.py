@@ -67,7 +67,14 @@ def create_scheduler(
         warmup: steps of `LinearLR`, from lr / warmup to lr.
         milestones: steps, counted from the training's start, after which the rate is multiplied.
         gamma: by this.
+
+    Raises:
+        InputError: an unknown schedule, or a warm-up that is longer than the training.
     """
+    if not 0 <= warmup <= steps:
+        raise InputError(
+            f"warmup is {warmup} of {steps} steps: give 0 or more, and no more than all"
+        )
     after = [milestone - warmup for milestone in milestones]
     if schedule == "constant" and not warmup:
         return None

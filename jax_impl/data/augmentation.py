@@ -18,7 +18,7 @@ class Augmentation:
             the image (DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552). 0 is none.
 
     Raises:
-        InputError: a size below 0.
+        InputError: a size that is no whole number of 0 or more.
     """
 
     crop: int = 0
@@ -28,8 +28,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name in ("crop", "cutout"):
-            if (value := getattr(self, name)) < 0:
-                raise InputError(f"{name} is {value}: give 0 pixels or more")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise InputError(f"{name} is {value!r}: give a whole number of pixels, 0 or more")
 
     def __bool__(self) -> bool:
         return bool(self.names)

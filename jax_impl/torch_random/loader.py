@@ -80,10 +80,11 @@ def augmentation_draws(
         int64 and bool arrays [count].
 
     Raises:
-        InputError: a negative padding.
+        InputError: a padding or a count below 0, or a side below 1.
     """
-    if crop < 0:
-        raise InputError(f"a crop's padding is {crop}: give 0 or more")
+    for name, value, least in (("crop", crop, 0), ("count", count, 0), ("side", side, 1)):
+        if not isinstance(value, int) or value < least:
+            raise InputError(f"augmentation_draws: {name} is {value!r}: give {least} or more")
     # An image takes one word for each of torch.randint and torch.rand.
     each = 2 * bool(crop) + flip + 2 * cutout
     words = generator.raw32(each * count).reshape(count, each).astype(np.int64).T

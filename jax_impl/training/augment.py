@@ -34,6 +34,37 @@ def draw(key: jax.Array, augmentation: Augmentation, images: jax.ShapeDtypeStruc
     return drawn
 
 
+NEEDED = {"crop": ("top", "left"), "flip": ("flipped",), "cutout": ("row", "column")}
+
+
+def check_drawn(drawn: Drawn, shape: tuple[int, ...], augmentation: Augmentation) -> None:
+    """Whether `drawn` is what the augmentation of images of `shape`, [n, h, w, c], needs.
+
+    Raises:
+        InputError: it is not, in kind or number, or (of NumPy's arrays) in size.
+    """
+    count, h, w, _ = shape
+    needed = [field for name in augmentation.names for field in NEEDED[name]]
+    corners = 2 * augmentation.crop + 1
+    below = {"top": corners, "left": corners, "row": h, "column": w}
+    for field, values in drawn._asdict().items():
+        if (values is not None) != (field in needed):
+            what = "nothing is drawn for it" if values is None else "that is not to be done"
+            raise InputError(f"{field} of the augmentation: {what}; give {' '.join(needed)}")
+        if values is None:
+            continue
+        kind, words = (np.integer, "integers") if field in below else (np.bool, "bool")
+        if values.shape != (count,) or not jnp.issubdtype(values.dtype, kind):
+            found = f"{values.dtype} {list(values.shape)}"
+            raise InputError(f"{field} of the augmentation is {found}: give {words} [{count}]")
+        if field in below and isinstance(values, np.ndarray) and count:
+            if values.min() < 0 or values.max() >= below[field]:
+                found = f"{values.min()} to {values.max()}"
+                raise InputError(
+                    f"{field} of the augmentation is {found}: give 0 to {below[field] - 1}"
+                )
+
+
 def augmented(images: Any, dtype: Any, drawn: Drawn, augmentation: Augmentation) -> jax.Array:
     """uint8 [n, h, w, c] -> normalised `dtype` [n, h, w, c].
 
@@ -41,13 +72,9 @@ def augmented(images: Any, dtype: Any, drawn: Drawn, augmentation: Augmentation)
     `RandomHorizontalFlip`, `ToTensor`, `Normalize`, and `torch_ref.augment.Cutout`.
 
     Raises:
-        InputError: something is to be done that nothing was drawn for.
+        InputError: as `check_drawn`.
     """
-    needed = {"crop": "top left", "flip": "flipped", "cutout": "row column"}
-    for name in augmentation.names:
-        for field in needed[name].split():
-            if getattr(drawn, field) is None:
-                raise InputError(f"{name}: nothing is drawn for it: give {field}")
+    check_drawn(drawn, images.shape, augmentation)
     if augmentation.crop:
         images = _crop(images, drawn, augmentation)
     if augmentation.flip:
@@ -68,11 +95,10 @@ def _crop(images: jax.Array, drawn: Any, augmentation: Augmentation) -> jax.Arra
 
 
 def _cut_out(inputs: jax.Array, drawn: Any, size: int) -> jax.Array:
-    """The square from centre - size // 2 to before centre + size // 2, as in the authors' code."""
 
     def within(extent: int, centre: jax.Array) -> jax.Array:
-        offset = jnp.arange(extent) - centre[:, None]
-        return (-(size // 2) <= offset) & (offset < size // 2)
+        offset = jnp.arange(extent) - (centre[:, None] - size // 2)
+        return (offset >= 0) & (offset < size)
 
     _, h, w, _ = inputs.shape
     cut = within(h, drawn.row)[:, :, None] & within(w, drawn.column)[:, None, :]

@@ -36,6 +36,10 @@ def learning_rate(
     """
     if schedule not in ("constant", "cosine", "steps"):
         raise InputError(f"no schedule named {schedule!r}: choose constant, cosine or steps")
+    if not 0 <= warmup <= steps:
+        raise InputError(
+            f"warmup is {warmup} of {steps} steps: give 0 or more, and no more than all"
+        )
     if schedule == "cosine":
         main = schedules.cosine_annealing_lr(lr, max(1, steps - warmup))
     elif schedule == "steps":

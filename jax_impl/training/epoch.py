@@ -16,8 +16,9 @@ from jax_impl.data.datasets import normalize
 from jax_impl.errors import InputError
 from jax_impl.models.model import Model, Variables
 from jax_impl.ops import platform
+from jax_impl.torch_random.loader import Drawn
 from jax_impl.training import optim, regions
-from jax_impl.training.augment import augmented, draw, key_of
+from jax_impl.training.augment import augmented, check_drawn, draw, key_of
 from jax_impl.training.state import TrainState
 from jax_impl.training.step import compute_dtype, update
 
@@ -49,10 +50,13 @@ def make_train_epoch(
     state of them is zero.
 
     Raises:
-        InputError: a batch of fewer than one image, or (by the epoch) an order without images.
+        InputError: a batch of fewer than one image, smoothing that is no share, or (by the epoch)
+            an order without images or of others, or draws that are not what `augmentation` needs.
     """
     if batch_size < 1:
         raise InputError(f"the batch size is {batch_size}: give 1 or more")
+    if not 0 <= label_smoothing <= 1:
+        raise InputError(f"the label smoothing is {label_smoothing}: give 0 to 1")
     # On a CPU one compilation serves chunks of every length. A GPU asks the host after each step
     # whether it was the last one, unless the length is known.
     known = ("lazy",) if platform.on_cpu() else ("lazy", "length")
@@ -107,9 +111,10 @@ def make_train_epoch(
         return regions.put(given, state, boxes), losses
 
     def train_epoch(state, images, labels, order, drawn=None):
-        if not len(order):
-            raise InputError("an epoch needs at least one image")
-        order = np.asarray(order, np.int32)
+        order = _checked(order, len(images))
+        if drawn is not None:
+            drawn = Drawn(*(None if rows is None else np.asarray(rows) for rows in drawn))
+            check_drawn(drawn, (len(order), *images.shape[1:]), augmentation)
         steps, rest = divmod(len(order), batch_size)
         if steps:
             whole = partial(_in_batches, shape=(steps, batch_size))
@@ -127,6 +132,17 @@ def make_train_epoch(
             yield state, np.asarray(loss)[None]
 
     return train_epoch
+
+
+def _checked(order: Any, images: int) -> np.ndarray:
+    """int32 [m], indices of images that are there."""
+    if not len(order):
+        raise InputError("an epoch needs at least one image")
+    order = np.asarray(order, np.int32)
+    if order.min() < 0 or order.max() >= images:
+        found = f"{order.min()} to {order.max()}"
+        raise InputError(f"the order visits images {found}: give 0 to {images - 1}")
+    return order
 
 
 def _in_batches(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

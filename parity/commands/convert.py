@@ -62,10 +62,11 @@ def _check_places(source: Path, target: Path, overwrite: bool) -> None:
         others = checkpoint.foreign(target) if folder else []
     except (OSError, RuntimeError) as error:
         raise InputError(f"cannot write {target}: {one_line(error)}") from error
-    if target.is_symlink() and place.is_dir():
-        raise InputError(f"{target} is a link to the folder {place}: name the folder itself")
     if there == place:
         raise InputError(f"{source} is both the input and the output")
+    if target.is_symlink():  # replaced would be the link, and not what it names
+        what = "folder" if place.is_dir() else "file"
+        raise InputError(f"{target} is a link to the {what} {place}: name the {what} itself")
     if place in there.parents:
         raise InputError(f"{target} holds the input {source}: name another output")
     if there in place.parents:

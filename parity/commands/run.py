@@ -3,7 +3,6 @@
 import dataclasses
 import importlib
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from parity.report.comparison import Row, compare
 from parity.shell import data_choice
 from parity.shell.console import Console
 from parity.shell.environment import choose_device, describe, pin_precision
+from parity.shell.files import default_out
 from parity.shell.options import RunOptions
 from parity.shell.recipes import check_run, chosen_model
 
@@ -35,7 +35,7 @@ the float32 difference."""
 def run(options: RunOptions) -> int:
     """Climbs the ladder; returns the exit status: 0 if every check passed, 1 if one failed."""
     check_run(options)
-    out = options.out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")
+    out = options.out or default_out("parity")
     place = out.absolute()  # a pair may change the current folder
     console = Console()
     keep_compiled()

@@ -13,6 +13,7 @@ from jax_impl.errors import InputError
 from jax_impl.models import registry
 from parity.shell import data_choice
 from parity.shell.console import Console
+from parity.shell.files import default_out
 from parity.shell.options import SpeedOptions
 from parity.shell.recipes import recipe
 from parity.speed import load, report
@@ -57,7 +58,7 @@ def run(options: SpeedOptions, variants: Sequence[Variant] = VARIANTS) -> int:
         InputError: options that cannot be used.
     """
     chosen = _check(options, variants)
-    out = options.out or Path("runs") / time.strftime("speed-%Y%m%d-%H%M%S")
+    out = options.out or default_out("speed")
     report.check_free(out)
     console = Console()
     busy_before = load.other_cores()

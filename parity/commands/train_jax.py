@@ -43,11 +43,10 @@ def run(options: TrainOptions) -> int:
     dataset = jax_impl.data.datasets.load_dataset(choice.name, options.data_dir)
     model, size = from_spec(spec), len(dataset.train.labels)
     check_batches(model, size, recipe.batch_size)
+    optimizer = make_optimizer(recipe, -(-size // recipe.batch_size))
     with RunDirectory(options.out, str(spec), "jax") as directory:
         directory.config(config_of(options, spec, recipe, choice, "jax", device.device_kind))
         console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
-
-        optimizer = make_optimizer(recipe, -(-size // recipe.batch_size))
         train_epoch = make_train_epoch(
             model,
             optimizer,

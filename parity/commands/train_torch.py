@@ -42,6 +42,9 @@ def run(options: TrainOptions) -> int:
     model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
     trained = set_precision(model, options.precision, device)
     check_batches(model, len(training_set), recipe.batch_size, device)
+    loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
+    steps = len(loader)
+    optimizer, scheduler = make_optimizer(model, recipe, steps)
     with RunDirectory(options.out, str(spec), "torch") as directory:
         directory.config(config_of(options, spec, recipe, choice, "torch", device))
         console.line(f"{spec} on {device}, run directory {directory.path}")

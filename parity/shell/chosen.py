@@ -20,6 +20,10 @@ from parity.shell.recipes import (
 PADDING, CUTOUT = 4, 16
 """Pixels, as He et al. 2015 crop and DeVries and Taylor 2017 cut out, on CIFAR-10."""
 
+LEAST, LARGEST = 1e-35, 1e35
+"""Of what multiplies: float32 has no more than 3.4e38, and Adam's first steps take a thousand
+times the rate."""
+
 OF_THE_OPTIMIZER = {"momentum": ("sgd", "rmsprop"), "nesterov": ("sgd",)}
 """Whose these are; weight decay is everyone's."""
 
@@ -65,25 +69,29 @@ def _within(option: str, value: float | None, least: float, below: float, what: 
         raise InputError(f"--{option} is {value}: give {what}")
 
 
+def _positive(option: str, value: float | None) -> None:
+    _within(option, value, LEAST, LARGEST, f"a number above 0, of {LEAST:g} to {LARGEST:g}")
+
+
 def _check_optimizer(chosen: Recipe, given: dict[str, Any]) -> None:
-    if not 0 < chosen.lr < math.inf:
-        raise InputError(f"--lr is {chosen.lr}: give a number above 0")
     for name, owners in OF_THE_OPTIMIZER.items():
-        if given.get(name) and chosen.optimizer not in owners:
+        if name in given and chosen.optimizer not in owners:
             raise InputError(f"--{name}: {chosen.optimizer} has none; leave it out")
+    _positive("lr", chosen.lr)
+    _positive("clip-norm", chosen.clip_norm)
+    _positive("weight-decay", chosen.weight_decay or None)
     _within("momentum", chosen.momentum, 0, 1, "a number of 0 or more, below 1")
-    _within("weight-decay", chosen.weight_decay, 0, math.inf, "a number of 0 or more")
     _within("label-smoothing", chosen.label_smoothing, 0, 1, "a number of 0 or more, below 1")
     if chosen.nesterov and not chosen.momentum:
         raise InputError("--nesterov: it needs a --momentum above 0")
-    if chosen.clip_norm is not None and not 0 < chosen.clip_norm < math.inf:
-        raise InputError(f"--clip-norm is {chosen.clip_norm}: give a number above 0")
+    decays = chosen.weight_decay or (chosen.weight_decay is None and chosen.optimizer == "adamw")
+    if given.get("decay_norms") is False and not decays:
+        raise InputError("--decay-norms False: nothing decays; give a --weight-decay too")
 
 
 def _check_schedule(chosen: Recipe, given: dict[str, Any]) -> None:
     _within("warmup", chosen.warmup, 0, chosen.epochs, f"epochs, below the {chosen.epochs} of all")
-    if not 0 < chosen.gamma < math.inf:
-        raise InputError(f"--gamma is {chosen.gamma}: give a number above 0")
+    _positive("gamma", chosen.gamma)
     for name in ("milestones", "gamma"):
         if name in given and chosen.schedule != "steps":
             raise InputError(f"--{name}: it goes with --schedule steps, which is not given")
@@ -91,13 +99,18 @@ def _check_schedule(chosen: Recipe, given: dict[str, Any]) -> None:
         return
     if not chosen.milestones:
         raise InputError("--schedule steps: give its --milestones, in epochs")
+    listed = " ".join(f"{epoch:g}" for epoch in chosen.milestones)
+    if "milestones" not in given and chosen.warmup >= chosen.milestones[0]:
+        raise InputError(
+            f"--warmup is {chosen.warmup:g}: the recipe's rate falls after epochs {listed}; give "
+            "less than the first"
+        )
     bounds = chosen.warmup, *chosen.milestones
     if not all(a < b < math.inf for a, b in zip(bounds, bounds[1:], strict=False)):
-        shown_bounds = " ".join(f"{bound:g}" for bound in chosen.milestones)
-        raise InputError(f"--milestones {shown_bounds}: give rising epochs, after the warm-up")
+        raise InputError(f"--milestones {listed}: give rising epochs, after the warm-up")
     if "milestones" in given and chosen.milestones[-1] >= chosen.epochs:
-        last = f"{chosen.milestones[-1]:g}"
-        raise InputError(f"--milestones {last}: the training ends after {chosen.epochs} epochs")
+        end = f"the training's end at {chosen.epochs}"
+        raise InputError(f"--milestones {listed}: give epochs before {end}")
 
 
 def _augmentation(options: TrainOptions, base: Augmentation) -> Augmentation:
@@ -116,7 +129,7 @@ def _augmentation(options: TrainOptions, base: Augmentation) -> Augmentation:
         raise InputError("--random jax: PyTorch draws its own numbers; leave it out")
     side = IMAGE_SIZE[0]
     _within("padding", options.padding, 1, side, f"1 to {side - 1} pixels")
-    _within("cutout-size", options.cutout_size, 2, 2 * side + 1, f"2 to {2 * side} pixels")
+    _within("cutout-size", options.cutout_size, 1, 2 * side + 1, f"1 to {2 * side} pixels")
     crop, cutout = options.padding or base.crop, options.cutout_size or base.cutout
     return Augmentation(
         crop=(crop or PADDING) if "crop" in names else 0,

@@ -108,6 +108,11 @@ def remove(folder: Path, seconds: float = 0.0) -> None:
         time.sleep(0.05)
 
 
+def default_out(prefix: str) -> Path:
+    """A folder under runs/ of which no other process that runs here has the name."""
+    return Path("runs") / f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+
+
 def check_new(directory: Path) -> None:
     """Raises InputError if `directory` exists, or cannot be made: told before a long run."""
     if directory.exists() or directory.is_symlink():

@@ -69,12 +69,35 @@ class Recipe:
         return {name: value for name, value in given.items() if value is not None}
 
     def schedule_options(self, steps_an_epoch: int) -> dict[str, Any]:
-        """What both frameworks' schedules are made of, in whole steps."""
+        """What both frameworks' schedules are made of, in whole steps.
+
+        Raises:
+            InputError: epochs that round to no step, to the same one, or to the training's end.
+        """
+        steps, warmup = self.epochs * steps_an_epoch, round(self.warmup * steps_an_epoch)
+        milestones = [round(epoch * steps_an_epoch) for epoch in self.milestones]
+        if self.warmup and not 0 < warmup < steps:
+            raise InputError(
+                f"--warmup {self.warmup:g}: that is {warmup} of {steps} steps; give 1 or more, and "
+                "fewer than all"
+            )
+        reached = [
+            step
+            for step, epoch in zip(milestones, self.milestones, strict=True)
+            if epoch < self.epochs
+        ]
+        bounds = [warmup, *reached, steps]
+        if not all(a < b for a, b in zip(bounds, bounds[1:], strict=False)):
+            given = " ".join(f"{epoch:g}" for epoch in self.milestones)
+            raise InputError(
+                f"--milestones {given}: that is after steps {' '.join(map(str, milestones))} of "
+                f"{steps}; give steps that rise, after the warm-up and before the end"
+            )
         return {
             "schedule": self.schedule,
-            "steps": self.epochs * steps_an_epoch,
-            "warmup": round(self.warmup * steps_an_epoch),
-            "milestones": [round(epoch * steps_an_epoch) for epoch in self.milestones],
+            "steps": steps,
+            "warmup": warmup,
+            "milestones": milestones,
             "gamma": self.gamma,
         }
 

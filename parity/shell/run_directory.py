@@ -6,7 +6,6 @@ Imports no framework.
 import contextlib
 import dataclasses
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import safetensors.numpy
 from jax_impl.errors import InputError
 from jax_impl.models.registry import Spec
 from jax_impl.training.checksums import checksums
-from parity.shell.files import cannot_write, to_json, weights_metadata, write_whole
+from parity.shell.files import cannot_write, default_out, to_json, weights_metadata, write_whole
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 
@@ -32,8 +31,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path | None, model: str, framework: str):
-        name = re.sub("[^a-z0-9_]", "-", f"{model}-{framework}") + time.strftime("-%Y%m%d-%H%M%S")
-        self.path = path or Path("runs") / name
+        self.path = path or default_out(re.sub("[^a-z0-9_]", "-", f"{model}-{framework}"))
         self._metrics: list[dict[str, Any]] = []
         self._made = not self.path.exists()
         try:

@@ -51,7 +51,6 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
             {
                 "seed": SEEDS,
                 "lr": {"a quarter", "10^30"},
-                "momentum": {"zero"},
                 "weight_decay": {"zero", "a quarter", "10^30"},
                 "label_smoothing": {"zero", "a quarter"},
                 "clip_norm": {"a quarter", "10^30"},

@@ -359,10 +359,18 @@ def test_a_part_of_another_size_than_its_tensor_is_refused(change, saved, tmp_pa
     assert "size" in refused(tmp_path / "b.pth", tmp_path / "out.safetensors")
 
 
-def test_a_link_to_a_folder_is_no_place_to_write(saved, tmp_path):
-    converted(saved, tmp_path / "ck")
-    (tmp_path / "link").symlink_to("ck")
-    assert "is a link to the folder" in refused(saved, tmp_path / "link")
+@pytest.mark.parametrize(
+    ("made", "kind"), [("ck", "folder"), ("mine.pth", "file"), ("gone.pth", "file")]
+)
+def test_a_link_is_no_place_to_write(made, kind, saved, tmp_path):
+    """Replaced would be the link, and not what it names."""
+    if made != "gone.pth":
+        converted(saved, tmp_path / made)
+    link = tmp_path / f"link{Path(made).suffix}"
+    link.symlink_to(made)
+    message = refused(saved, link)
+    assert f"is a link to the {kind} {tmp_path / made}: name the {kind} itself" in message
+    assert link.is_symlink()
 
 
 def test_a_folder_of_the_users_is_told_by_what_is_in_it(saved, tmp_path):

@@ -13,7 +13,7 @@ from torchvision import transforms
 
 from jax_impl.errors import InputError
 from jax_impl.torch_random.generator import Generator
-from jax_impl.torch_random.loader import loader_orders, random_crop_flip
+from jax_impl.torch_random.loader import augmentation_draws, loader_orders, random_crop_flip
 
 SEED = 11
 EPOCHS = 10
@@ -144,5 +144,12 @@ def test_bad_arguments():
         next(loader_orders(0, generator))
     with pytest.raises(InputError, match="own_generator"):
         next(loader_orders(5, generator, generator))
-    with pytest.raises(InputError, match="padding is -1"):
+    with pytest.raises(InputError, match="crop is -1"):
         random_crop_flip(generator, 5, -1)
+    for given, why in (
+        ({"count": -1}, "count is -1: give 0 or more"),
+        ({"crop": 1.5}, "crop is 1.5: give 0 or more"),
+        ({"side": 0, "cutout": True}, "side is 0: give 1 or more"),
+    ):
+        with pytest.raises(InputError, match=why):
+            augmentation_draws(generator, **({"count": 3} | given))

@@ -31,6 +31,7 @@ CHOICES = [
     Augmentation(crop=4),
     Augmentation(flip=True),
     Augmentation(cutout=7),
+    Augmentation(cutout=1),
     Augmentation(crop=31, reflect=True, cutout=64),
     Augmentation(flip=True, cutout=2),
     Augmentation(),
@@ -94,19 +95,59 @@ def test_seeds_have_keys_of_their_own():
     assert len(keys) == len(seeds)
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, "4"])
 @pytest.mark.parametrize("name", ["crop", "cutout"])
-def test_a_negative_size_is_bad_input(name):
-    with pytest.raises(InputError, match=f"{name} is -1: give 0 pixels or more"):
-        Augmentation(**{name: -1})  # pyright: ignore[reportArgumentType]
+def test_a_size_that_is_none_is_bad_input(name, value):
+    with pytest.raises(InputError, match=f"{name} is {value!r}: give a whole number of pixels"):
+        Augmentation(**{name: value})  # pyright: ignore[reportArgumentType]
+
+
+CROP, FLIP = Augmentation(crop=4), Augmentation(flip=True)
+FIVE = np.arange(5)
 
 
 @pytest.mark.parametrize(
-    "augmentation, field",
-    [(Augmentation(crop=4), "top"), (Augmentation(flip=True), "flipped"), (ALL, "top")],
+    "augmentation, drawn, why",
+    [
+        (CROP, Drawn(), "top of the augmentation: nothing is drawn for it; give top left"),
+        (CROP, Drawn(top=FIVE), "left of the augmentation: nothing is drawn for it"),
+        (ALL, Drawn(top=FIVE, left=FIVE), "flipped of the augmentation: nothing is drawn for it"),
+        (Augmentation(), Drawn(flipped=FIVE > 2), "flipped of the augmentation: that is not to be"),
+        (FLIP, Drawn(flipped=FIVE), r"is int64 \[5\]: give bool \[5\]"),
+        (FLIP, Drawn(flipped=FIVE[:4] > 2), r"is bool \[4\]: give bool \[5\]"),
+        (FLIP, Drawn(flipped=np.ones(1, bool)), r"is bool \[1\]: give bool \[5\]"),
+        (CROP, Drawn(top=FIVE, left=FIVE + 0.5), r"left .* is float64 \[5\]: give integers \[5\]"),
+        (Augmentation(crop=1), Drawn(top=FIVE, left=FIVE), "top .* is 0 to 4: give 0 to 2"),
+        (Augmentation(cutout=2), Drawn(row=FIVE, column=FIVE - 1), "column .* is -1 to 3: give 0"),
+    ],
 )
-def test_what_was_not_drawn_is_named(augmentation, field):
-    with pytest.raises(InputError, match=f"nothing is drawn for it: give {field}"):
-        augmented(jnp.zeros((2, 32, 32, 3), jnp.uint8), jnp.float32, Drawn(), augmentation)
+def test_draws_that_are_not_what_is_needed_are_told(augmentation, drawn, why):
+    split, model, optimizer = random_split(5), create_model("simple_cnn"), optim.adam()
+    epoch = make_train_epoch(model, optimizer, 2, None, augmentation)
+    with pytest.raises(InputError, match=why):
+        next(epoch(None, split.images, split.labels, FIVE, drawn))
+
+
+@pytest.mark.parametrize("order", [[0, 5], [-1, 2]])
+def test_an_order_of_images_that_are_not_there_is_told(order):
+    split = random_split(5)
+    epoch = make_train_epoch(create_model("simple_cnn"), optim.adam(), 2)
+    with pytest.raises(InputError, match="the order visits images .*: give 0 to 4"):
+        next(epoch(None, split.images, split.labels, order))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
+def test_smoothing_that_is_no_share_is_told(smoothing):
+    with pytest.raises(InputError, match="the label smoothing is"):
+        make_train_epoch(create_model("simple_cnn"), optim.adam(), 2, label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16])
+def test_a_square_in_the_middle_has_the_size_that_is_said(size):
+    sixteen = jnp.full(1, 16)
+    images, drawn = jnp.full((1, 32, 32, 3), 255, jnp.uint8), Drawn(row=sixteen, column=sixteen)
+    cut = augmented(images, jnp.float32, drawn, Augmentation(cutout=size))
+    assert int((cut == 0).sum()) == 3 * size**2
 
 
 def trained(epoch, state, split, orders):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from jax_impl.errors import InputError
 from jax_impl.models.model import create_model
 from jax_impl.models.registry import create_spec
 from parity.pairs.weights import to_flax
+from parity.shell.files import default_out
 from parity.shell.options import TrainOptions
 from parity.shell.run_directory import RunDirectory
 
@@ -161,6 +163,15 @@ def test_an_occupied_run_directory_is_refused(tmp_path):
         RunDirectory(tmp_path, "simple_cnn", "jax")
     with pytest.raises(InputError, match="cannot write"):
         RunDirectory(tmp_path / "kept" / "below", "simple_cnn", "jax")
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = []
+    for process in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        made += [RunDirectory(None, "simple_cnn", "jax").path, default_out("parity")]
+    assert len(set(made)) == 4 and all(path.parent == Path("runs") for path in made)
 
 
 def test_a_run_that_ends_before_it_has_metrics_leaves_no_directory(tmp_path):

@@ -29,7 +29,8 @@ def test_pytorch_draws_no_weights_of_flax():
         ({"padding": 32, "augment": ("crop",)}, "--padding is 32: give 1 to 31 pixels"),
         ({"reflect": True, "augment": ("cutout",)}, "--reflect: it goes with --augment crop"),
         ({"cutout_size": 16}, "--cutout-size: it goes with --augment cutout"),
-        ({"cutout_size": 1, "augment": ("cutout",)}, "--cutout-size is 1: give 2 to 64 pixels"),
+        ({"cutout_size": 0, "augment": ("cutout",)}, "--cutout-size is 0: give 1 to 64 pixels"),
+        ({"cutout_size": 65, "augment": ("cutout",)}, "--cutout-size is 65: give 1 to 64 pixels"),
         ({"padding": 2, "recipe": "resnet20_he", "augment": ("flip",)}, "--padding: it goes with"),
         ({"random": "jax"}, "--random jax: it goes with --augment, which is not given"),
         (
@@ -47,10 +48,20 @@ def test_augmentation_that_would_not_be_done_is_refused(given, why):
     ("given", "why"),
     [
         ({"momentum": 0.9}, "--momentum: adam has none; leave it out"),
+        ({"momentum": 0.0}, "--momentum: adam has none; leave it out"),
+        ({"nesterov": False}, "--nesterov: adam has none; leave it out"),
+        ({"decay_norms": False}, "--decay-norms False: nothing decays; give a --weight-decay too"),
+        ({"lr": 1e39}, "--lr is 1e+39: give a number above 0, of 1e-35 to 1e+35"),
+        ({"lr": 1e-50}, "--lr is 1e-50: give a number above 0"),
+        ({"weight_decay": 1e39}, "--weight-decay is 1e+39: give a number above 0"),
+        (
+            {"recipe": "resnet20_he", "warmup": 90.0},
+            "--warmup is 90: the recipe's rate",
+        ),
         ({"nesterov": True, "optimizer": "rmsprop"}, "--nesterov: rmsprop has none"),
         ({"nesterov": True, "optimizer": "sgd"}, "--nesterov: it needs a --momentum above 0"),
         ({"momentum": 1.0, "optimizer": "sgd"}, "--momentum is 1.0: give a number of 0 or more"),
-        ({"weight_decay": -1.0}, "--weight-decay is -1.0: give a number of 0 or more"),
+        ({"weight_decay": -1.0}, "--weight-decay is -1.0: give a number above 0"),
         ({"weight_decay": float("inf")}, "--weight-decay is inf"),
         ({"label_smoothing": 1.0}, "--label-smoothing is 1.0: give a number of 0 or more, below"),
         ({"clip_norm": 0.0}, "--clip-norm is 0.0: give a number above 0"),
@@ -62,7 +73,10 @@ def test_augmentation_that_would_not_be_done_is_refused(given, why):
         ({"gamma": 0.0, "schedule": "steps", "milestones": (2.0,)}, "--gamma is 0.0: give a num"),
         ({"schedule": "steps", "milestones": (3.0, 2.0)}, "--milestones 3 2: give rising epochs"),
         ({"schedule": "steps", "milestones": (1.0,), "warmup": 1.0}, "--milestones 1: give rising"),
-        ({"schedule": "steps", "milestones": (2.0, 5.0)}, "--milestones 5: the training ends aft"),
+        (
+            {"schedule": "steps", "milestones": (2.0, 5.0)},
+            "--milestones 2 5: give epochs before the training's end",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(given, why):
@@ -88,15 +102,20 @@ def test_an_option_replaces_its_part_of_a_recipe():
     assert spec.name == "resnet34"
 
 
-def test_the_recipes_are_told_in_the_commands_own_options(capsys):
+def test_the_recipes_are_told_in_the_commands_own_options(capsys, monkeypatch):
     """What `parity recipes` prints of each is the recipe again."""
     assert tuple(RECIPES) == get_args(RecipeName)
+    monkeypatch.setenv("COLUMNS", "80")
     parity.program.main(RecipesOptions())
     printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed)) <= 80
     for name, named in RECIPES.items():
         at = printed.index(f"{name}: {named.model}")
-        assert printed[at + 1].strip() == named.known
-        given = ["--model", named.model, *printed[at + 2].split()]
+        after = [line for line in printed[at + 1 :] if not line.startswith("  ")]
+        text = " ".join(printed[at + 1 : printed.index(after[0], at + 1) if after else None])
+        known, options = text.split(" --epochs", 1)
+        assert " ".join(known.split()) == named.known
+        given = ["--model", named.model, *f"--epochs{options}".split()]
         options = tyro.cli(TrainOptions, args=given)
         assert chosen_training(options)[1] == named.recipe
 
@@ -135,3 +154,26 @@ def test_the_notebooks_recipes_and_what_replaces_them():
 )
 def test_whose_numbers_augment(given, whose):
     assert chosen_training(TrainOptions(**given))[1].random == whose
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"warmup": 1e-9}, "--warmup 1e-09: that is 0 of 50 steps; give 1 or more"),
+        ({"warmup": 4.99}, "--warmup 4.99: that is 50 of 50 steps"),
+        ({"milestones": (0.01,)}, "--milestones 0.01: that is after steps 0 of 50"),
+        ({"milestones": (1.0, 1.01)}, "--milestones 1 1.01: that is after steps 10 10 of 50"),
+        ({"milestones": (4.99,)}, "--milestones 4.99: that is after steps 50 of 50"),
+        ({"milestones": (0.5,), "warmup": 0.49}, "--milestones 0.5: that is after steps 5 of 50"),
+    ],
+)
+def test_epochs_that_round_to_no_step_of_their_own_are_refused(given, why):
+    schedule = {"schedule": "steps"} if "milestones" in given else {}
+    _, chosen = chosen_training(TrainOptions(**schedule, **given))
+    with pytest.raises(InputError, match=re.escape(why)):
+        chosen.schedule_options(10)
+
+
+def test_a_recipes_later_milestones_are_not_reached():
+    _, chosen = chosen_training(TrainOptions(recipe="resnet18_cifar", epochs=100))
+    assert chosen.schedule_options(10)["milestones"] == [600, 1200, 1600]
