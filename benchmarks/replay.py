@@ -197,11 +197,11 @@ def train_jax(
     state = create_state(variables, optimizer)
     first: list[float] = []
 
-    def watched(*arguments: Any) -> Any:
-        for state, losses in train_epoch(*arguments):
+    def watched(*arguments: Any, **options: Any) -> Any:
+        for state, steps in train_epoch(*arguments, **options):
             if len(first) < FIRST:
-                first.extend(losses[:FIRST].tolist())
-            yield state, losses
+                first.extend(steps.losses[:FIRST].tolist())
+            yield state, steps
 
     orders = itertools.islice(loader_orders(len(ours.train.labels), generator), recipe.epochs)
     state, epochs = fit(watched, state, ours.train, orders)
@@ -236,7 +236,8 @@ def own_first(pair: Any, ours: Any, seed: int) -> float:
 
     def losses(variables: Any) -> Any:
         state = create_state(variables, optimizer)
-        return np.concatenate([found for _, found in train_epoch(state, images, labels, order)])
+        found = train_epoch(state, images, labels, order)
+        return np.concatenate([steps.losses for _, steps in found])
 
     reference = losses(variables)
     return max(

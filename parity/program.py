@@ -1,12 +1,14 @@
 """The commands of `parity`: each is one file of `parity.commands`."""
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
+import operator
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args
 
 import tyro
 
@@ -14,6 +16,7 @@ from jax_impl.errors import InputError
 from jax_impl.models import registry
 from parity.shell import cli
 from parity.shell.chosen import chosen_training
+from parity.shell.earlier import options_of
 from parity.shell.options import (
     RUNG_PURPOSES,
     ConvertOptions,
@@ -133,4 +136,14 @@ def _need_torch() -> None:
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Does what a command line asks for, and exits."""
-    cli.run(main, Options, args=arguments, prog="parity", examples=EXAMPLES)
+    cli.run(main, _options, args=arguments, prog="parity", examples=EXAMPLES)
+
+
+def _options(arguments: Sequence[str]) -> Any:
+    """The `Options`; those of `train` begin with an earlier training's where one is named."""
+    earlier = options_of(arguments) if "train" in arguments[:1] else None
+    if earlier is None:
+        return Options
+    train = Annotated[TrainOptions, tyro.conf.subcommand("train", default=earlier)]
+    others = [part for part in get_args(Options) if get_args(part)[0] is not TrainOptions]
+    return functools.reduce(operator.or_, others, train)

@@ -1,5 +1,6 @@
 """The notebook's `train` and `test`, which also return the numbers that they print."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.optim import lr_scheduler
+from torch.optim import lr_scheduler, swa_utils
 
 from torch_ref.errors import InputError, NotFinite
 
@@ -24,11 +25,38 @@ Print = Callable[[str], None]
 
 
 class Epoch(NamedTuple):
-    """From 1, the mean of the batches' losses, seconds of training with the loading of data."""
+    """One epoch of `train`.
+
+    Its number, from 1; the mean of the batches' losses; the share of the images that were
+    classified right when they were trained on; seconds of training, with the loading of data; and
+    the learning rate of its last step.
+    """
 
     number: int
     loss: float
+    accuracy: float
     seconds: float
+    lr: float
+
+
+class Progress(NamedTuple):
+    """Where a training stands, for one that goes on from there.
+
+    Steps taken since its start; the epoch under way, from 1; of this epoch the steps taken, the
+    sum of their losses, the images that were classified right and all that were trained on, and
+    seconds.
+    """
+
+    step: int = 0
+    epoch: int = 1
+    done: int = 0
+    loss: float = 0.0
+    right: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+
+START = Progress()
 
 
 def create_optimizer(
@@ -90,6 +118,14 @@ def create_scheduler(
     return lr_scheduler.SequentialLR(optimizer, [rising, made[schedule != "cosine"]()], [warmup])
 
 
+def averaged(model: nn.Module, decay: float) -> swa_utils.AveragedModel:
+    """A copy of `model` whose parameters follow its own: e <- e + (1 - decay) (p - e).
+
+    The first time they are the model's; after an epoch of `train` the statistics are.
+    """
+    return swa_utils.AveragedModel(model, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(decay))
+
+
 def train(
     model: nn.Module,
     loaders: Iterable[Iterable[Any]],
@@ -99,10 +135,13 @@ def train(
     *,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     clip_norm: float | None = None,
+    accumulate: int = 1,
+    average: swa_utils.AveragedModel | None = None,
+    start: Progress = START,
     keep_going: bool = True,
     print: Print = print,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_steps: Callable[[int], None] = lambda steps: None,
+    on_steps: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Epoch]:
     """Trains `model`, on `device` already, one epoch on each of `loaders`.
 
@@ -114,40 +153,68 @@ def train(
         criterion: (outputs, labels) -> a batch's mean loss.
         optimizer: of the model's parameters.
         device: where batches are moved to.
-        scheduler: of the learning rate, after every step.
+        scheduler: of the learning rate, after every step of the optimizer.
         clip_norm: the largest norm of all gradients together.
+        accumulate: batches whose mean gradient makes a step of the optimizer, on into the next
+            epoch.
+        average: of the model, updated after every step of the optimizer; it has the model's
+            statistics after every epoch.
+        start: where the model stands; the batches of its epoch that are done are loaded, for what
+            that draws, and passed over.
         keep_going: train on with a loss that is not finite.
         print: gets the notebook's line after each epoch.
         on_epoch: called after each epoch.
-        on_steps: called with the number of steps taken since its last call.
+        on_steps: called after each batch.
 
     Raises:
         NotFinite: a loss is not, and `keep_going` is not asked for.
     """
-    epochs = []
-    for number, loader in enumerate(loaders, 1):
+    epochs, progress, lr = [], start, math.nan
+    for loader in loaders:
         model.train()
-        started, running_loss, steps = time.perf_counter(), 0.0, 0
-        for images, labels in loader:
+        started = time.perf_counter() - progress.seconds
+        for images, labels in itertools.islice(loader, progress.done, None):
             images, labels = images.to(device), labels.to(device)
-            optimizer.zero_grad()
-            loss = criterion(model(images), labels)
-            loss.backward()
-            if clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
-            steps += 1
+            if progress.step % accumulate == 0:
+                optimizer.zero_grad()
+            outputs = model(images)
+            loss = criterion(outputs, labels)
+            (loss / accumulate).backward()
+            lr = optimizer.param_groups[0]["lr"]
+            if (progress.step + 1) % accumulate == 0:
+                if clip_norm is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+                optimizer.step()
+                if scheduler is not None:
+                    scheduler.step()
+                if average is not None:
+                    average.update_parameters(model)
             value = loss.item()
             if not (keep_going or math.isfinite(value)):
-                raise NotFinite(value, number, steps)
-            running_loss += value
-            on_steps(1)
-        epochs.append(Epoch(number, running_loss / steps, time.perf_counter() - started))
-        print(f"Epoch {number}, Loss: {epochs[-1].loss:.3f}")
+                raise NotFinite(value, progress.epoch, progress.done + 1)
+            progress = Progress(
+                progress.step + 1,
+                progress.epoch,
+                progress.done + 1,
+                progress.loss + value,
+                progress.right + int((outputs.argmax(1) == labels).sum()),
+                progress.images + len(labels),
+                time.perf_counter() - started,
+            )
+            on_steps(progress)
+        if average is not None:  # batches since the last step have moved the statistics
+            for own, buffer in zip(average.module.buffers(), model.buffers(), strict=True):
+                own.copy_(buffer)
+        epochs.append(_summary(progress, lr))
+        print(f"Epoch {epochs[-1].number}, Loss: {epochs[-1].loss:.3f}")
         on_epoch(epochs[-1])
+        progress = Progress(progress.step, progress.epoch + 1)
     return epochs
+
+
+def _summary(progress: Progress, lr: float) -> Epoch:
+    loss, accuracy = progress.loss / progress.done, progress.right / progress.images
+    return Epoch(progress.epoch, loss, accuracy, progress.seconds, lr)
 
 
 def test(
@@ -155,15 +222,22 @@ def test(
     loader: Iterable[Any],
     device: str | torch.device = "cpu",
     *,
+    mirror: bool = False,
     print: Print = print,
 ) -> float:
-    """Top-1 accuracy in [0, 1] of `model`, in eval mode, on the images of `loader`."""
+    """Top-1 accuracy in [0, 1] of `model`, in eval mode, on the images of `loader`.
+
+    With `mirror` the logits of each image and of its mirror image, left to right, are added.
+    """
     model.eval()
     correct = total = 0
     with torch.no_grad():
         for images, labels in loader:
-            predicted = model(images.to(device)).argmax(1)
-            correct += int((predicted == labels.to(device)).sum())
+            images = images.to(device)
+            logits = model(images)
+            if mirror:
+                logits = logits + model(images.flip(-1))
+            correct += int((logits.argmax(1) == labels.to(device)).sum())
             total += len(labels)
     print(f"Accuracy: {100 * correct / total:.2f} %")
     return correct / total

@@ -8,6 +8,7 @@ import optax
 
 from jax_impl.errors import InputError
 from jax_impl.training import optim, schedules
+from jax_impl.training.averaging import accumulated, with_average
 from jax_impl.training.schedules import Schedule
 
 
@@ -60,9 +61,11 @@ def optimizer(
     *,
     decay_norms: bool = True,
     clip_norm: float | None = None,
+    ema: float | None = None,
+    accumulate: int = 1,
     **options: Any,
 ) -> optax.GradientTransformation:
-    """`optim.create_optimizer`, with clipping before it.
+    """`optim.create_optimizer`, with clipping before it, and what averages after it.
 
     Args:
         name: of `OPTIMIZERS`.
@@ -70,15 +73,19 @@ def optimizer(
         decay_norms: False spares parameters of one axis from weight decay: biases, and
             normalisations' scales; as PyTorch does by parameter groups.
         clip_norm: of `optim.clip_by_global_norm`; None is none.
+        ema: decay of a moving average of the parameters, `with_average`; None is none.
+        accumulate: batches whose mean gradient makes a step, which all of this counts.
         options: of the optimizer.
     """
     made = optim.create_optimizer(name, lr, **options)
     if not decay_norms:
         spared = optim.create_optimizer(name, lr, **(options | {"weight_decay": 0.0}))
         made = optax.partition({True: made, False: spared}, _decays)
-    if clip_norm is None:
-        return made
-    return optax.chain(optim.clip_by_global_norm(clip_norm), made)
+    if clip_norm is not None:
+        made = optax.chain(optim.clip_by_global_norm(clip_norm), made)
+    if ema is not None:
+        made = with_average(made, ema)
+    return accumulated(made, accumulate)
 
 
 def _decays(params: Any) -> Any:

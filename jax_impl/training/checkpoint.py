@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -94,14 +94,21 @@ def restore(path: Path, model: Model) -> Variables:
         InputError: it is no checkpoint, or one of another model; every entry that is missing,
             unexpected or of another shape is named.
     """
-    if not isinstance(sys.unraisablehook, _Unraisable):
-        sys.unraisablehook = _Unraisable(sys.unraisablehook)
-    with _quiet():
-        try:
-            return _restored(path, model)
-        except InputError as error:
-            problem = str(error)
-    raise InputError(problem)
+    shapes = {name: tuple(leaf.shape) for name, leaf in _by_path(model.shapes._asdict()).items()}
+    tree, told = _quietly(path, shapes, model.name)
+    check = checker(told, path)
+    for name, array in _by_path(tree).items():
+        check(name, array)
+    return Variables(tree["params"], tree.get("batch_stats", {}))
+
+
+def arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint by name, in their own dtypes; those of `shapes` and no others.
+
+    Raises:
+        InputError: as `restore`.
+    """
+    return _by_path(_quietly(path, shapes, "such a state")[0])
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -113,7 +120,19 @@ def metadata(path: Path) -> dict[str, str]:
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
-def _restored(path: Path, model: Model) -> Variables:
+def _quietly(path: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> tuple[Any, Any]:
+    if not isinstance(sys.unraisablehook, _Unraisable):
+        sys.unraisablehook = _Unraisable(sys.unraisablehook)
+    with _quiet():
+        try:
+            return _restored(path, shapes, what)
+        except InputError as error:
+            problem = str(error)
+    raise InputError(problem)
+
+
+def _restored(path: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> tuple[Any, Any]:
+    """What a checkpoint of `what` holds, and its metadata."""
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         # Orbax and its storage meet damaged files with errors of many types.
         try:
@@ -123,7 +142,7 @@ def _restored(path: Path, model: Model) -> Variables:
         if metadata.item_metadata is None:
             raise InputError(f"{path} is no Orbax checkpoint, or its list of tensors is damaged")
         found = metadata.item_metadata.tree
-        _check(found, model, path)
+        _check(found, shapes, what, path)
         arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), found)
         try:
             tree = checkpointer.restore(
@@ -132,10 +151,7 @@ def _restored(path: Path, model: Model) -> Variables:
             )
         except Exception as error:
             raise InputError(f"{path} is damaged ({one_line(error)})") from error
-    check = checker(metadata.custom_metadata or {}, path)
-    for name, array in _by_path(tree).items():
-        check(name, array)
-    return Variables(tree["params"], tree.get("batch_stats", {}))
+    return tree, metadata.custom_metadata or {}
 
 
 @contextlib.contextmanager
@@ -163,16 +179,15 @@ class _Unraisable:
             self.before(told)
 
 
-def _check(found: Any, model: Model, path: Path) -> None:
+def _check(found: Any, shapes: Mapping[str, tuple[int, ...]], what: str, path: Path) -> None:
     leaves = _by_path(found)
     others = [shown(name) for name, leaf in leaves.items() if not hasattr(leaf, "shape")]
     if others:
         raise InputError(f"{path} holds more than arrays: {listed(others)}")
     theirs = {name: tuple(leaf.shape) for name, leaf in leaves.items()}
-    ours = {name: tuple(leaf.shape) for name, leaf in _by_path(model.shapes._asdict()).items()}
-    problems = mismatches(theirs, ours)
+    problems = mismatches(theirs, shapes)
     if problems:
-        raise InputError(f"{path} does not hold {model.name}: {'; '.join(problems)}")
+        raise InputError(f"{path} does not hold {what}: {'; '.join(problems)}")
 
 
 def _by_path(tree: Any) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Whole epochs as compiled loops over uint8 images that stay on the device."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +24,18 @@ from jax_impl.training.state import TrainState
 from jax_impl.training.step import compute_dtype, update
 
 CHUNK = 100
-"""Steps in one compiled call: how often an epoch reports its progress."""
+"""Most steps in one compiled call: how often an epoch reports its progress."""
 
-TrainEpoch = Callable[..., Iterator[tuple[TrainState, np.ndarray]]]
+
+class Steps(NamedTuple):
+    """Of some steps: the losses, float [steps]; images, and how many were classified right."""
+
+    losses: np.ndarray
+    images: int
+    right: int
+
+
+TrainEpoch = Callable[..., Iterator[tuple[TrainState, Steps]]]
 
 
 def make_train_epoch(
@@ -37,13 +47,14 @@ def make_train_epoch(
     seed: int = 0,
     label_smoothing: float = 0.0,
 ) -> TrainEpoch:
-    """An epoch as `(state, images, labels, order, drawn=None) -> iterator of (state, losses)`.
+    """An epoch, `(state, images, labels, order, drawn=None, start=0, seconds=inf)`, in parts.
 
     `images` (uint8) and `labels` are whole splits; `order` [m] holds the indices to train on, in
-    batches of `batch_size` and at the end one smaller batch, as PyTorch's `DataLoader` has it.
-    After every `CHUNK` steps it yields the state and the losses (float [steps]) of those steps.
-    It consumes `state`, and each state that it has yielded when it goes on. `dtype` and
-    `label_smoothing` are `update`'s.
+    batches of `batch_size` and at the end one smaller batch, as PyTorch's `DataLoader` has it; the
+    first `start` batches are passed over.
+    After every `CHUNK` steps, and on a CPU after as many as take some `seconds`, it yields the
+    state and those `Steps`; what is computed is the same. It consumes `state`, and each state that
+    it has yielded when it goes on. `dtype` and `label_smoothing` are `update`'s.
     What `augmentation` draws for the images of `order` is `drawn`, arrays [m]; without it each step
     draws by JAX's generator from the `seed` and the number of steps taken before.
     Weights that the model never reads are passed over where the optimizer is `optim.Lazy` and its
@@ -51,7 +62,8 @@ def make_train_epoch(
 
     Raises:
         InputError: a batch of fewer than one image, smoothing that is no share, or (by the epoch)
-            an order without images or of others, or draws that are not what `augmentation` needs.
+            an order without images or of others, a start beyond it, or draws that are not what
+            `augmentation` needs.
     """
     if batch_size < 1:
         raise InputError(f"the batch size is {batch_size}: give 1 or more")
@@ -99,37 +111,46 @@ def make_train_epoch(
             first, drawn = 0, draws(given.step, CHUNK, batch_of(images))
 
         def body(index, carry):
-            state, losses = carry
+            state, losses, right = carry
             batch, own = batches[start + index], jax.tree.map(lambda a: a[first + index], drawn)
-            state, loss = step_on(state, images[batch], labels[batch], own, read)
-            return state, losses.at[index].set(loss)
+            state, loss, count = step_on(state, images[batch], labels[batch], own, read)
+            return state, losses.at[index].set(loss), right + count
 
-        losses = jnp.zeros(CHUNK, compute_dtype(given.params))
+        found = jnp.zeros(CHUNK, compute_dtype(given.params)), jnp.int32(0)
         if boxes is None:
-            return lax.fori_loop(0, length, body, (given, losses))
-        state, losses = lax.fori_loop(0, length, body, (regions.cut(given, boxes), losses))
-        return regions.put(given, state, boxes), losses
+            return lax.fori_loop(0, length, body, (given, *found))
+        state, *found = lax.fori_loop(0, length, body, (regions.cut(given, boxes), *found))
+        return regions.put(given, state, boxes), *found
 
-    def train_epoch(state, images, labels, order, drawn=None):
+    def train_epoch(state, images, labels, order, drawn=None, start=0, seconds=math.inf):
         order = _checked(order, len(images))
         if drawn is not None:
             drawn = Drawn(*(None if rows is None else np.asarray(rows) for rows in drawn))
             check_drawn(drawn, (len(order), *images.shape[1:]), augmentation)
         steps, rest = divmod(len(order), batch_size)
-        if steps:
+        if not 0 <= start <= steps + bool(rest):
+            raise InputError(f"the epoch starts at step {start}: it has {steps + bool(rest)}")
+        if start < steps:
             whole = partial(_in_batches, shape=(steps, batch_size))
             batches, rows = jnp.asarray(whole(order)), jax.tree.map(whole, drawn)
             lazy = isinstance(optimizer, optim.Lazy) and bool(may_be_lazy(state, images))
-            for start in range(0, steps, CHUNK):
-                some = min(CHUNK, steps - start)
-                state, losses = run(
+            # Only where a call of any length is the same program.
+            bounded = seconds < math.inf and "length" not in known
+            most = 1 if bounded else CHUNK
+            while start < steps:
+                began, some = time.perf_counter(), min(most, steps - start)
+                state, losses, right = run(
                     state, images, labels, batches, rows, start, length=some, lazy=lazy
                 )
-                yield state, np.asarray(losses)[:some]
-        if rest:
+                start, found = start + some, np.asarray(losses)[:some]
+                if bounded:
+                    pace = (time.perf_counter() - began) / some
+                    most = max(1, min(CHUNK, 4 * some, int(seconds / pace)))
+                yield state, Steps(found, some * batch_size, int(right))
+        if rest and start == steps:
             batch, own = jax.tree.map(lambda array: jnp.asarray(array[-rest:]), (order, drawn))
-            state, loss = last_step(state, images[batch], labels[batch], own)
-            yield state, np.asarray(loss)[None]
+            state, loss, right = last_step(state, images[batch], labels[batch], own)
+            yield state, Steps(np.asarray(loss)[None], rest, int(right))
 
     return train_epoch
 

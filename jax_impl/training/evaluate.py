@@ -14,11 +14,12 @@ from jax_impl.training.step import compute_dtype
 
 
 def make_evaluate(
-    model: Model, batch_size: int = 100, dtype: Any = None
+    model: Model, batch_size: int = 100, dtype: Any = None, mirror: bool = False
 ) -> Callable[[Variables, Split], float]:
     """`(variables, split) -> top-1 accuracy` in [0, 1], in batches of `batch_size`.
 
-    `dtype` is that to compute in, by default the parameters'.
+    `dtype` is that to compute in, by default the parameters'. With `mirror` the logits of each
+    image and of its mirror image, left to right, are added.
     """
 
     @jax.jit
@@ -26,6 +27,8 @@ def make_evaluate(
         def correct(batch):
             inputs = normalize(batch[0], dtype or compute_dtype(variables.params))
             logits, _ = model.apply(variables, inputs, train=False)
+            if mirror:
+                logits += model.apply(variables, inputs[:, :, ::-1], train=False)[0]
             return (logits.argmax(-1) == batch[1]).sum()
 
         return lax.map(correct, (images, labels)).sum()

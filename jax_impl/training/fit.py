@@ -1,6 +1,7 @@
 """Training over many epochs, and the orders in which they visit the images."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,17 +11,72 @@ import numpy as np
 from jax_impl.data.archive import Split
 from jax_impl.errors import NotFinite
 from jax_impl.torch_random.loader import Drawn
-from jax_impl.training.epoch import TrainEpoch
+from jax_impl.training.epoch import Steps, TrainEpoch
 from jax_impl.training.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """One epoch of `fit`: from 1, the mean of its batches' losses, seconds with compilation."""
+    """One epoch of `fit`.
+
+    Its number, from 1; the mean of its batches' losses; the share of its images that were
+    classified right when they were trained on; and seconds of training, with compilation.
+    """
 
     number: int
     loss: float
+    accuracy: float
     seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a training stands, for one that goes on from there.
+
+    Args:
+        step: steps taken since its start.
+        epoch: the one under way, from 1.
+        done: steps taken of this epoch.
+        loss: the sum of the losses of its batches.
+        right: images that were classified right.
+        images: images trained on.
+        seconds: of this epoch's training.
+    """
+
+    step: int = 0
+    epoch: int = 1
+    done: int = 0
+    loss: float = 0.0
+    right: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+    def after(self, steps: Steps, seconds: float) -> "Progress":
+        """After some more steps, so many seconds after the epoch's start."""
+        loss = self.loss
+        for value in steps.losses.tolist():  # one by one: the parts of a resumed epoch are others
+            loss += value
+        count = len(steps.losses)
+        return Progress(
+            self.step + count,
+            self.epoch,
+            self.done + count,
+            loss,
+            self.right + steps.right,
+            self.images + steps.images,
+            seconds,
+        )
+
+    def next_epoch(self) -> "Progress":
+        """At the start of the next one."""
+        return Progress(self.step, self.epoch + 1)
+
+    def summary(self) -> Epoch:
+        """What the epoch came to, when all of it is done."""
+        return Epoch(self.epoch, self.loss / self.done, self.right / self.images, self.seconds)
+
+
+START = Progress()
 
 
 def shuffled(size: int, seed: int) -> Iterator[np.ndarray]:
@@ -36,40 +92,44 @@ def fit(
     split: Split,
     orders: Iterable[np.ndarray | tuple[np.ndarray, Drawn]],
     *,
+    start: Progress = START,
     keep_going: bool = True,
+    seconds: float = math.inf,
     on_epoch: Callable[[Epoch, TrainState], None] = lambda epoch, state: None,
-    on_steps: Callable[[int], None] = lambda steps: None,
+    on_steps: Callable[[Progress, TrainState], None] = lambda progress, state: None,
 ) -> tuple[TrainState, list[Epoch]]:
     """Trains one epoch on each of `orders` (indices into `split`); consumes `state`.
 
     Args:
         train_epoch: from `make_train_epoch`.
-        state: before the first epoch.
+        state: before the first epoch, or where `start` stands.
         split: the images and labels to train on.
         orders: indices into `split`, an array for each epoch, perhaps with what their augmentation
             draws.
+        start: where `state` stands; the first of `orders` is of its epoch.
         keep_going: train on with a loss that is not finite.
+        seconds: about so many between two calls of `on_steps`, on a CPU.
         on_epoch: called after each epoch; the state it gets is consumed by the next one.
-        on_steps: called with the number of steps taken since its last call.
+        on_steps: called after some steps; the state it gets is consumed by the next ones.
 
     Raises:
         NotFinite: a loss is not, and `keep_going` is not asked for.
     """
     images, labels = jax.device_put((split.images, split.labels))
-    epochs = []
-    for number, order in enumerate(orders, 1):
-        started, losses = time.perf_counter(), []
+    epochs, progress = [], start
+    for order in orders:
+        began = time.perf_counter() - progress.seconds
         visit = order if isinstance(order, tuple) else (order,)
-        for trained, chunk in train_epoch(state, images, labels, *visit):
+        parts = train_epoch(state, images, labels, *visit, start=progress.done, seconds=seconds)
+        for trained, steps in parts:
             state = trained
-            bad = np.flatnonzero(~np.isfinite(chunk))
+            bad = np.flatnonzero(~np.isfinite(steps.losses))
             if len(bad) and not keep_going:
-                step = sum(map(len, losses)) + int(bad[0]) + 1
-                raise NotFinite(float(chunk[bad[0]]), number, step)
-            losses.append(chunk)
-            on_steps(len(chunk))
-        seconds = time.perf_counter() - started
-        loss = float(np.concatenate(losses).mean(dtype=np.float64))
-        epochs.append(Epoch(number, loss, seconds))
+                step = progress.done + int(bad[0]) + 1
+                raise NotFinite(float(steps.losses[bad[0]]), progress.epoch, step)
+            progress = progress.after(steps, time.perf_counter() - began)
+            on_steps(progress, state)
+        epochs.append(progress.summary())
         on_epoch(epochs[-1], state)
+        progress = progress.next_epoch()
     return state, epochs

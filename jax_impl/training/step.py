@@ -1,10 +1,10 @@
 """One step of training. Images are normalised inside of it."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from jax_impl.data.datasets import normalize
@@ -32,14 +32,15 @@ def loss_and_stats(
     images: jax.Array,
     labels: jax.Array,
     label_smoothing: float = 0.0,
-) -> tuple[jax.Array, dict[str, Any]]:
-    """The batch's mean loss in train mode, and the updated running statistics.
+) -> tuple[jax.Array, tuple[dict[str, Any], jax.Array]]:
+    """The batch's mean loss in train mode; the updated running statistics, and the images right.
 
-    The loss has the parameters' dtype.
+    The loss has the parameters' dtype; how many images are classified right is int32.
     """
     logits, batch_stats = model.apply(Variables(params, batch_stats), images, train=True)
     logits = logits.astype(compute_dtype(params))
-    return cross_entropy(logits, labels, label_smoothing).mean(), batch_stats
+    right = (logits.argmax(-1) == labels).sum(dtype=np.int32)
+    return cross_entropy(logits, labels, label_smoothing).mean(), (batch_stats, right)
 
 
 def compute_dtype(params: dict[str, Any]) -> Any:
@@ -57,7 +58,7 @@ def update(
     read: Any = None,
     prepared: Callable[[jax.Array, Any], jax.Array] = normalize,
     label_smoothing: float = 0.0,
-) -> tuple[TrainState, jax.Array]:
+) -> tuple[TrainState, jax.Array, jax.Array]:
     """One step, not jitted: what `make_train_step` and `make_train_epoch` compile.
 
     Args:
@@ -74,7 +75,8 @@ def update(
         label_smoothing: of `cross_entropy`.
 
     Returns:
-        the new state and the batch's mean loss before the step.
+        the new state, and of the batch before the step the mean loss and how many images were
+        classified right, int32.
     """
     dtype = dtype or compute_dtype(state.params)
 
@@ -84,12 +86,12 @@ def update(
         return loss_and_stats(params, *arguments, label_smoothing=label_smoothing)
 
     gradient = jax.value_and_grad(loss, has_aux=True)
-    (value, batch_stats), gradients = gradient(
+    (value, (batch_stats, right)), gradients = gradient(
         state.params, model, state.batch_stats, prepared(images, dtype), labels
     )
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), value
+    return TrainState(state.step + 1, params, batch_stats, opt_state), value, right
 
 
 def make_train_step(
@@ -99,5 +101,8 @@ def make_train_step(
 
     Inside another `jax.jit` call `update` itself: this one has options for the compiler.
     """
-    step, options = partial(update, model, optimizer, dtype=dtype), platform.compiler_options()
-    return jax.jit(step, donate_argnums=0, compiler_options=options)
+
+    def step(state, images, labels):
+        return update(model, optimizer, state, images, labels, dtype)[:2]
+
+    return jax.jit(step, donate_argnums=0, compiler_options=platform.compiler_options())

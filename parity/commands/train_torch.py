@@ -1,26 +1,73 @@
 """`parity train --framework torch`: trains a PyTorch model as the notebook does."""
 
+import contextlib
 import copy
 import dataclasses
-import itertools
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Subset
 
 import jax_impl.data.datasets
 import torch_ref.augment
 import torch_ref.data
 import torch_ref.models
 import torch_ref.train
+from jax_impl.errors import one_line
+from jax_impl.models.registry import Spec
+from parity.report.training_log import TrainingLog
 from parity.shell import data_choice
 from parity.shell.chosen import chosen_training
 from parity.shell.console import Console
+from parity.shell.earlier import check_same, settings
+from parity.shell.files import write_whole
 from parity.shell.options import TrainOptions
-from parity.shell.recipes import IMAGE_SIZE, Recipe, one_image
-from parity.shell.run_directory import RunDirectory, config_of
+from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image
+from parity.shell.run_directory import CHECKPOINT, RunDirectory, check_space, config_of
+from parity.shell.saving import Saving, check_digest, digest, stop_requests
 from torch_ref.errors import InputError, NotFinite
 from torch_ref.precision import be_deterministic, set_precision
+from torch_ref.train import Epoch, Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What is trained, on what, and how; `trained` is `model` in its precision."""
+
+    options: TrainOptions
+    spec: Spec
+    recipe: Recipe
+    device: str
+    train: Any
+    held_out: Any
+    test: Any
+    model: nn.Module
+    trained: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    average: Any
+    of: str
+
+    @property
+    def batches(self) -> int:
+        """Of an epoch."""
+        return -(-len(self.train) // self.recipe.batch_size)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The model to evaluate and to keep."""
+        return self.model if self.average is None else self.average.module
+
+    def parts(self) -> dict[str, Any]:
+        """What training changes, by name."""
+        found = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        return {k: v for k, v in (found | {"average": self.average}).items() if v is not None}
 
 
 def run(options: TrainOptions) -> int:
@@ -31,64 +78,195 @@ def run(options: TrainOptions) -> int:
         be_deterministic()
     console = Console()
     choice = data_choice.resolve(options.data, options.data_dir, console.line)
+    check_same(options, str(spec), recipe, choice.name)
     console.line(choice.reason)
     data_dir = jax_impl.data.datasets.data_directory(options.data_dir)
-    training_set, test_set = torch_ref.data.load(choice.name, data_dir)
+    train, held_out, test = _data(choice.name, data_dir, recipe)
+    torch.manual_seed(options.seed)
+    model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
+    trained = set_precision(model, options.precision, device)
+    check_batches(model, len(train), recipe.batch_size, device)
+    optimizer, scheduler = make_optimizer(model, recipe, -(-len(train) // recipe.batch_size))
+    average = None if recipe.ema is None else torch_ref.train.averaged(model, recipe.ema)
+    of = digest([settings(options, choice.name), str(spec), dataclasses.asdict(recipe)])
+    data, made = (train, held_out, test), (optimizer, scheduler, average)
+    training = Training(options, spec, recipe, device, *data, model, trained, *made, of)
+    place, going_on = options.resume or options.out, options.resume is not None
+    with RunDirectory(place, str(spec), "torch", going_on) as directory:
+        if not going_on:
+            told = config_of(options, spec, recipe, choice, "torch", device)
+            directory.config(told | {"parameters": sum(p.numel() for p in model.parameters())})
+        console.line(f"{spec} on {device}, run directory {directory.path}")
+        return _train(training, directory, console)
+
+
+def _data(name: str, data_dir: Path, recipe: Recipe) -> tuple[Any, Any, Any]:
+    """The images to train on, to evaluate after each epoch, and to test."""
+    training_set, test_set = torch_ref.data.load(name, data_dir)
+    size = len(training_set)
+    check_validation(recipe.validation, size)
+    held_out: Any = test_set
+    if recipe.validation:
+        held_out = Subset(copy.copy(training_set), range(size - recipe.validation, size))
     if recipe.augment:
         training_set.transform = torch_ref.augment.transform(
             IMAGE_SIZE[0], **dataclasses.asdict(recipe.augment)
         )
-    torch.manual_seed(options.seed)
-    model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
-    trained = set_precision(model, options.precision, device)
-    check_batches(model, len(training_set), recipe.batch_size, device)
-    loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
-    steps = len(loader)
-    optimizer, scheduler = make_optimizer(model, recipe, steps)
-    with RunDirectory(options.out, str(spec), "torch") as directory:
-        directory.config(config_of(options, spec, recipe, choice, "torch", device))
-        console.line(f"{spec} on {device}, run directory {directory.path}")
+    return Subset(training_set, range(size - recipe.validation)), held_out, test_set
 
-        loader = torch_ref.data.make_loader(training_set, recipe.batch_size, shuffle=True)
 
-        steps = len(loader)
-        optimizer, scheduler = make_optimizer(model, recipe, steps)
+def _train(training: Training, directory: RunDirectory, console: Console) -> int:
+    options, recipe = training.options, training.recipe
+    start, path = torch_ref.train.START, directory.path / CHECKPOINT
+    if options.resume:
+        start, rows = _restore(path, training)
+        directory.again(rows)
+        console.line(f"going on at step {start.step:,}, in epoch {start.epoch}")
+    store = None
+    if options.checkpoint_every:
+        size = sum(p.nbytes for p in training.model.parameters())
+        check_space(directory.path, 4 * size, 1)
+        store = _Store(path)
+    log = TrainingLog(directory, console, str(training.spec), "torch", recipe, options.tensorboard)
+    random = [torch.get_rng_state()]
 
-        def on_epoch(epoch: torch_ref.train.Epoch) -> None:
-            directory.metrics(epoch=epoch.number, loss=epoch.loss, seconds=epoch.seconds)
+    def save(progress: Progress, accuracy: float | None) -> None:
+        if store is None or not (options.keep_going or _finite(training.model)):
+            return  # the next step's loss will say so
+        within = progress.done > 0
+        told = {"progress": progress._asdict(), "rows": directory.rows, "of": training.of}
+        parts = {name: part.state_dict() for name, part in training.parts().items()}
+        state = random[0] if within else torch.get_rng_state()
+        store.write({"told": json.dumps(told), "random": state, **parts})
 
-        with console.bar("training", recipe.epochs * steps) as advance:
-            try:
-                torch_ref.train.train(
-                    trained,
-                    itertools.repeat(loader, recipe.epochs),
-                    nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
-                    optimizer,
-                    device,
-                    scheduler=scheduler,
-                    clip_norm=recipe.clip_norm,
-                    keep_going=options.keep_going,
-                    print=console.line,
-                    on_epoch=on_epoch,
-                    on_steps=advance,
-                )
-            except NotFinite as stop:
-                console.line(directory.stopped(stop))
-                return 1
-        loader = torch_ref.data.make_loader(test_set, 100)
-        accuracy = torch_ref.train.test(trained, loader, device, print=console.line)
-        directory.metrics(epoch=recipe.epochs, test_accuracy=accuracy)
-        arrays = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
-        directory.weights(arrays, spec, "torch")
+    places = directory.path, console.line, start.step
+    saving = Saving(store, save, options.checkpoint_every, training.batches, recipe.epochs, *places)
+    held_out = torch_ref.data.make_loader(training.held_out, 100, seed=0)  # draws of its own
+    evaluated = set_precision(training.averaged, options.precision, training.device)
+
+    def test(loader: Any) -> float:
+        return torch_ref.train.test(
+            evaluated, loader, training.device, mirror=recipe.mirror, print=_silent
+        )
+
+    def loaders() -> Iterator[Any]:
+        loader = torch_ref.data.make_loader(training.train, recipe.batch_size, shuffle=True)
+        for _ in range(start.epoch, recipe.epochs + 1):
+            random[0] = torch.get_rng_state()
+            yield loader
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(log.close)
+        asked = stack.enter_context(stop_requests())
+        show = stack.enter_context(console.bar("training", recipe.epochs * training.batches))
+
+        def on_steps(progress: Progress) -> None:
+            show(progress.step, log.bar_text(progress))
+            if progress.step % recipe.accumulate == 0:  # gradients are not saved
+                saving.after_steps(progress, asked)
+
+        def on_epoch(epoch: Epoch) -> None:
+            step = epoch.number * training.batches
+            accuracy = test(held_out)
+            log.epoch(epoch, step, epoch.lr, accuracy)
+            if step % recipe.accumulate == 0 or epoch.number == recipe.epochs:
+                saving.after_epoch(Progress(step, epoch.number + 1), accuracy, asked)
+
+        try:
+            torch_ref.train.train(
+                training.trained,
+                loaders(),
+                nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+                training.optimizer,
+                training.device,
+                scheduler=training.scheduler,
+                clip_norm=recipe.clip_norm,
+                accumulate=recipe.accumulate,
+                average=training.average,
+                start=start,
+                keep_going=options.keep_going,
+                print=_silent,
+                on_epoch=on_epoch,
+                on_steps=on_steps,
+            )
+        except NotFinite as stop:
+            lr = training.optimizer.param_groups[0]["lr"]
+            console.line(directory.stopped(stop, lr, saving.saved))
+            return 1
+        saving.end()
+        log.end(recipe.epochs, test(torch_ref.data.make_loader(training.test, 100, seed=0)))
+        state = training.averaged.state_dict()
+        arrays = {name: value.cpu().numpy() for name, value in state.items()}
+        directory.weights(arrays, training.spec, "torch")
     return 0
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe, steps_an_epoch: int) -> tuple[Any, Any]:
-    """What the recipe says of it, and the scheduler or None."""
+class _Store:
+    """One file, which the next checkpoint replaces."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._failure: str | None = None
+
+    def write(self, content: dict[str, Any]) -> None:
+        inner, outer = io.BytesIO(), io.BytesIO()
+        torch.save(content, inner)
+        whole = inner.getvalue()
+        held = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
+        torch.save({"content": held, "sha256": hashlib.sha256(whole).hexdigest()}, outer)
+        try:
+            write_whole(self._path, outer.getvalue())
+        except ValueError as error:
+            self._failure = str(error)
+
+    def failure(self) -> str | None:
+        """Why the last one could not be written, told once."""
+        told, self._failure = self._failure, None
+        return told
+
+    def wait(self) -> None:
+        """Nothing is written in the background."""
+
+
+def _restore(path: Path, training: Training) -> tuple[Progress, list[dict[str, Any]]]:
+    """Makes a training's parts those of a checkpoint; gives where it stands, and its rows.
+
+    Raises:
+        InputError: there is no whole one of this training.
+    """
+    try:
+        outer = torch.load(path, map_location="cpu", weights_only=True)
+        whole = outer["content"].numpy().tobytes()
+        if hashlib.sha256(whole).hexdigest() != outer["sha256"]:
+            raise ValueError("its checksum is another")
+        content = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+        told = json.loads(content["told"])
+        check_digest(training.of, told)
+        for name, part in training.parts().items():
+            part.load_state_dict(content[name])
+        torch.set_rng_state(content["random"])
+        return Progress(**told["progress"]), told["rows"]
+    # Damaged files meet PyTorch with errors of many types.
+    except Exception as error:
+        raise InputError(
+            f"{path} is no checkpoint to go on from: {one_line(error, 200)}"
+        ) from error
+
+
+def _finite(model: nn.Module) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+def _silent(_: str) -> None:
+    """Takes what is told otherwise."""
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, batches: int) -> tuple[Any, Any]:
+    """What the recipe says of it, and the scheduler or None; of so many batches in an epoch."""
     optimizer = torch_ref.train.create_optimizer(
         recipe.optimizer, model, recipe.lr, recipe.decay_norms, **recipe.optimizer_options
     )
-    options = recipe.schedule_options(steps_an_epoch)
+    options = recipe.schedule_options(batches)
     return optimizer, torch_ref.train.create_scheduler(optimizer, **options)
 
 

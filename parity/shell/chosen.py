@@ -1,16 +1,19 @@
 """The training that `parity train`'s options ask for. Imports no framework."""
 
 import dataclasses
+import importlib.util
 import math
 from typing import Any
 
 from jax_impl.data.augmentation import Augmentation
 from jax_impl.errors import InputError, shown
 from jax_impl.models.registry import MOST, Spec
+from parity.shell.earlier import Earlier, read_earlier
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import (
     IMAGE_SIZE,
     RECIPES,
+    Named,
     Recipe,
     check_seed,
     chosen_model,
@@ -34,7 +37,8 @@ def chosen_training(options: TrainOptions) -> tuple[Spec, Recipe]:
     Raises:
         InputError: what cannot be trained, or an option that would not be honoured.
     """
-    named = RECIPES[options.recipe] if options.recipe else None
+    _check_checkpoints(options)
+    named = _named(options)
     spec = chosen_model(options.model or (named.model if named else "simple_cnn"))
     base = named.recipe if named else recipe(spec.name)
     names = {field.name for field in dataclasses.fields(Recipe)} - {"augment"}
@@ -57,11 +61,36 @@ def chosen_training(options: TrainOptions) -> tuple[Spec, Recipe]:
     return spec, chosen
 
 
+def _named(options: TrainOptions) -> Named | Earlier | None:
+    """What has a model and a recipe of its own, of a name or of an earlier run's."""
+    sources = {name: getattr(options, name) for name in ("recipe", "config", "resume")}
+    several = [f"--{name}" for name, value in sources.items() if value is not None]
+    if len(several) > 1:
+        raise InputError(f"{' and '.join(several)} both say what to train: give one")
+    if options.recipe is not None:
+        return RECIPES[options.recipe]
+    path = options.config or options.resume
+    return read_earlier(path) if path else None
+
+
+def _check_checkpoints(options: TrainOptions) -> None:
+    _within("checkpoint-every", options.checkpoint_every, 0, MOST, "epochs, 0 for none")
+    if not 1 <= options.keep <= MOST:
+        raise InputError(f"--keep is {options.keep}: give 1 to {MOST}")
+    if options.resume is not None and options.out is not None:
+        raise InputError("--out: a training that is gone on with has its place; leave it out")
+    if options.tensorboard and not importlib.util.find_spec("tensorboardX"):
+        raise InputError(
+            "--tensorboard needs tensorboardX: pip install 'jax-torch-parity[tensorboard]'"
+        )
+
+
 def _check_counts(chosen: Recipe) -> None:
-    for name in ("epochs", "batch_size"):
-        if not 1 <= (value := getattr(chosen, name)) <= MOST:
+    least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "validation": 0}
+    for name, low in least.items():
+        if not low <= (value := getattr(chosen, name)) <= MOST:
             option = name.replace("_", "-")
-            raise InputError(f"--{option} is {shown(str(value), 40)}: give 1 to {MOST}")
+            raise InputError(f"--{option} is {shown(str(value), 40)}: give {low} to {MOST}")
 
 
 def _within(option: str, value: float | None, least: float, below: float, what: str) -> None:
@@ -81,6 +110,7 @@ def _check_optimizer(chosen: Recipe, given: dict[str, Any]) -> None:
     _positive("clip-norm", chosen.clip_norm)
     _positive("weight-decay", chosen.weight_decay or None)
     _within("momentum", chosen.momentum, 0, 1, "a number of 0 or more, below 1")
+    _within("ema", chosen.ema, 0, 1, "a decay of 0 or more, below 1")
     _within("label-smoothing", chosen.label_smoothing, 0, 1, "a number of 0 or more, below 1")
     if chosen.nesterov and not chosen.momentum:
         raise InputError("--nesterov: it needs a --momentum above 0")

@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import difflib
 import errno
+import inspect
 import io
 import itertools
 import logging
@@ -90,14 +91,19 @@ def run(
     prog: str | None = None,
     examples: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> NoReturn:
-    """Parses the command line, calls `function(options)` and exits with the status it returns."""
+    """Parses the command line, calls `function(options)` and exits with the status it returns.
+
+    `options_type` is as in `parse`, or a function that makes it of the arguments.
+    """
     sys.unraisablehook = _keep_interrupts
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `parity.__main__` leaves it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
     try:
-        options = parse(options_type, args, prog, examples)
+        args = sys.argv[1:] if args is None else args
+        kind = options_type(args) if inspect.isfunction(options_type) else options_type
+        options = parse(kind, args, prog, examples)
         status = function(options) or 0
         sys.stdout.flush()
         # All is done: while libraries are unloaded there is nothing to interrupt.

@@ -3,7 +3,10 @@
 import contextlib
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import rich.console
 import rich.markup
@@ -11,6 +14,8 @@ import rich.progress
 import rich.table
 
 PIPE_WIDTH = 120
+QUIET = 30.0
+"""Seconds without a line in a pipe, at most."""
 
 
 class _Rich(rich.console.Console):
@@ -27,9 +32,11 @@ class Console:
         self._rich = _Rich(highlight=False)
         if not self._rich.is_terminal:
             self._rich = _Rich(highlight=False, width=PIPE_WIDTH)
+        self._last = time.monotonic()
 
     def line(self, text: str = "") -> None:
         """Prints one line, never wrapped, above a bar that is shown."""
+        self._last = time.monotonic()
         self._rich.print(text, markup=False, soft_wrap=True)
 
     def table(self, table: rich.table.Table) -> None:
@@ -46,18 +53,42 @@ class Console:
             yield lambda text: shown.update(rich.markup.escape(text))
 
     @contextlib.contextmanager
-    def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar of `total` steps on a terminal; gives the function that advances it."""
+    def bar(self, text: str, total: int) -> Iterator[Callable[..., None]]:
+        """A bar of `total` steps on a terminal; gives `show(done, text)`, where `text` may be left.
+
+        In a pipe a line that says the same is printed whenever there was none for `QUIET` seconds.
+        """
         if not self._rich.is_terminal:  # older releases of rich print an empty line all the same
-            yield lambda steps: None
+            with self._lines(text, total) as show:
+                yield show
             return
         columns = (
             rich.progress.TextColumn("{task.description}", markup=False),
-            rich.progress.BarColumn(),
+            rich.progress.BarColumn(bar_width=None),
             rich.progress.MofNCompleteColumn(),
-            rich.progress.TimeElapsedColumn(),
             rich.progress.TimeRemainingColumn(),
         )
-        with rich.progress.Progress(*columns, console=self._rich, transient=True) as progress:
+        options: Any = {"console": self._rich, "transient": True, "expand": True}
+        with rich.progress.Progress(*columns, **options) as progress:
             task = progress.add_task(text, total=total)
-            yield lambda steps: progress.advance(task, steps)
+            yield lambda done, text=None: progress.update(task, completed=done, description=text)
+
+    @contextlib.contextmanager
+    def _lines(self, text: str, total: int) -> Iterator[Callable[..., None]]:
+        shown, stop = [0, text], threading.Event()
+
+        def show(done: int, text: str | None = None) -> None:
+            shown[:] = done, text or shown[1]
+
+        def tell() -> None:
+            while not stop.wait(max(0.1, self._last + QUIET - time.monotonic())):
+                if time.monotonic() >= self._last + QUIET:
+                    self.line(f"{shown[1]} ({shown[0]:,} of {total:,})")
+
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        try:
+            yield show
+        finally:
+            stop.set()
+            thread.join()

@@ -1,17 +1,12 @@
 """Where a run took place: versions, devices, and how precision is pinned."""
 
-import importlib.metadata
-import os
-import platform
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jax
 import torch
 
 from jax_impl.errors import InputError
+from parity.shell.provenance import provenance
 from torch_ref.precision import allow_tf32
 
 PACKAGES = (
@@ -72,53 +67,7 @@ def jax_device(platform: str) -> Any:
 
 def describe(device: str) -> dict[str, Any]:
     """The environment for a report; `device` is PyTorch's name of the one in use."""
-    return {
-        "command": " ".join(["parity", *sys.argv[1:]]),
-        "commit": commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+    return provenance(PACKAGES) | {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "precision": PRECISION,
-        "packages": {name: _version(name) for name in PACKAGES},
     }
-
-
-def commit() -> str | None:
-    """This checkout's commit, with "+" where files differ from it.
-
-    Outside a checkout, what the environment variable COMMIT says; None if it says nothing.
-    """
-    root = Path(__file__).resolve().parents[1]
-    try:
-        head = _git(root, "rev-parse", "--short", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("COMMIT") or None
-    return head + ("+" if changed else "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def cpu() -> str:
-    """The processor's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

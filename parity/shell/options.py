@@ -190,6 +190,20 @@ class TrainOptions:
     clip_norm: MaybeFloat = None
     """largest norm of all gradients together; by default they are not clipped"""
 
+    ema: MaybeFloat = None
+    """decay of a moving average of the weights, as 0.999, which is evaluated and kept in their
+    place; by default none"""
+
+    accumulate: MaybeInt = None
+    """batches whose mean gradient makes one step of the optimizer, by default 1"""
+
+    mirror: MaybeBool = None
+    """evaluate by the sum of the logits of each image and its mirror image"""
+
+    validation: MaybeInt = None
+    """so many of the training images, the last, are evaluated on after each epoch and not trained
+    on; by default none, and the test images are"""
+
     keep_going: bool = False
     """train on when the loss is infinite or no number, where else the run stops with status 1"""
 
@@ -215,6 +229,21 @@ class TrainOptions:
     random: Annotated[RandomName | None, _unset(_names(RandomName))] = None
     """whose random numbers augment in JAX: PyTorch's, so that both scripts see the same images, or
     JAX's, drawn on the device; by default torch, and jax for the recipes of papers"""
+
+    config: MaybePath = None
+    """train as the run that wrote this config.json; every option here replaces its part of it"""
+
+    resume: MaybePath = None
+    """go on with the training of this run directory, from its newest checkpoint"""
+
+    checkpoint_every: float = 1.0
+    """epochs from one checkpoint to the next; 0 writes none"""
+
+    keep: int = 1
+    """checkpoints kept, of the newest; in JAX the one of the best epoch is kept too"""
+
+    tensorboard: bool = False
+    """write TensorBoard's events too"""
 
     out: MaybePath = None
     """run directory; by default runs/MODEL-FRAMEWORK-DATE-TIME"""

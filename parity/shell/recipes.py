@@ -37,6 +37,11 @@ class Recipe:
         warmup: epochs in which the rate rises evenly to `lr`.
         label_smoothing: share of a uniform distribution in the labels.
         clip_norm: the largest norm of all gradients together; None is no limit.
+        ema: decay of a moving average of the parameters, which is evaluated; None is none.
+        accumulate: batches whose mean gradient makes one step of the optimizer.
+        mirror: evaluate by the sum of the logits of each image and its mirror image.
+        validation: of the training images the last ones, which are evaluated on after each epoch
+            in place of the test images, and not trained on.
         augment: of the training images.
         random: whose numbers augment in JAX, PyTorch's or its own.
     """
@@ -55,6 +60,10 @@ class Recipe:
     warmup: float = 0.0
     label_smoothing: float = 0.0
     clip_norm: float | None = None
+    ema: float | None = None
+    accumulate: int = 1
+    mirror: bool = False
+    validation: int = 0
     augment: Augmentation = NOTHING
     random: RandomName = "torch"
 
@@ -68,14 +77,20 @@ class Recipe:
         }
         return {name: value for name, value in given.items() if value is not None}
 
-    def schedule_options(self, steps_an_epoch: int) -> dict[str, Any]:
-        """What both frameworks' schedules are made of, in whole steps.
+    def schedule_options(self, batches: int) -> dict[str, Any]:
+        """What both frameworks' schedules are made of, in whole steps; of an epoch's batches.
 
         Raises:
             InputError: epochs that round to no step, to the same one, or to the training's end.
         """
-        steps, warmup = self.epochs * steps_an_epoch, round(self.warmup * steps_an_epoch)
-        milestones = [round(epoch * steps_an_epoch) for epoch in self.milestones]
+        each = batches / self.accumulate
+        steps, warmup = self.epochs * batches // self.accumulate, round(self.warmup * each)
+        milestones = [round(epoch * each) for epoch in self.milestones]
+        if not steps:
+            raise InputError(
+                f"--accumulate {self.accumulate}: the training has {self.epochs * batches} "
+                "batches; give fewer"
+            )
         if self.warmup and not 0 < warmup < steps:
             raise InputError(
                 f"--warmup {self.warmup:g}: that is {warmup} of {steps} steps; give 1 or more, and "
@@ -195,6 +210,12 @@ def check_seed(seed: int) -> None:
     """Raises InputError for what `torch.manual_seed` does not take."""
     if not -(2**63) <= seed < 2**64:
         raise InputError(f"--seed is {seed}: PyTorch takes -2^63 to 2^64 - 1")
+
+
+def check_validation(validation: int, images: int) -> None:
+    """Raises InputError if so many images to validate on leave none of all to train on."""
+    if validation >= images:
+        raise InputError(f"--validation {validation}: there are {images} training images in all")
 
 
 def one_image(images: int, batch_size: int) -> InputError:

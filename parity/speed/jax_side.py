@@ -122,7 +122,7 @@ class Steps(_Base):
 
         @partial(jax.jit, donate_argnums=0, compiler_options=platform.compiler_options())
         def step(state, images, labels, batch):
-            return update(model, optimizer, state, images[batch], labels[batch], dtype)
+            return update(model, optimizer, state, images[batch], labels[batch], dtype)[:2]
 
         self.step = step
         self.state = create_state(self.variables, optimizer)
@@ -189,8 +189,8 @@ class ScannedSteps(_Scanned):
     def call(self) -> np.ndarray:
         """Trains on the next chunk; gives its losses [chunk]."""
         order, losses = self.chunk_order().ravel(), np.empty(0)
-        for state, chunk in self.epoch(self.state, self.images, self.labels, order):
-            self.state, losses = state, chunk
+        for state, steps in self.epoch(self.state, self.images, self.labels, order):
+            self.state, losses = state, steps.losses
         return losses
 
 
@@ -261,7 +261,7 @@ def step_cost(task: Task, lr: float, images: int) -> dict[str, float]:
         optimizer = optim.create_optimizer("adam", lr)
 
         def step(state, images, labels, batch):
-            return update(model, optimizer, state, images[batch], labels[batch])
+            return update(model, optimizer, state, images[batch], labels[batch])[:2]
 
         state = jax.eval_shape(lambda v: create_state(v, optimizer), model.shapes)
         lowered = jax.jit(step, donate_argnums=0).lower(state, data, labels, batch)

@@ -49,7 +49,7 @@ CHECKPOINT_IMAGES = 2000
 
 Orders = list[np.ndarray]
 OnEpoch = Callable[[Any], None]
-OnSteps = Callable[[int], None]
+OnSteps = Callable[..., None]
 TorchData = tuple[CIFAR10 | Digits, CIFAR10 | Digits]
 
 
@@ -146,8 +146,8 @@ def run(
             for number in range(1, plan.replicas + 1):
                 moved = moved_tree(variables, number)
                 name = f"{pair.name} in JAX, replica {number} of {plan.replicas}"
-                with console.bar(name, plan.steps) as advance:
-                    runs.append(run_jax(moved, plan.orders, _silent, advance))
+                with console.bar(name, plan.steps) as show:
+                    runs.append(run_jax(moved, plan.orders, _silent, _shower(show)))
                 losses = " ".join(f"{loss:.3f}" for loss in runs[-1].losses)
                 console.line(f"{name}: losses {losses}, accuracy {100 * runs[-1].accuracy:.2f} %")
             comparisons = _against_replicas(runs, second, plan, seen)
@@ -188,8 +188,8 @@ def _shown(run: Run, name: str, variables: Variables, plan: Plan, console: Conso
     def on_epoch(epoch: Any) -> None:
         console.line(f"{plan.unit.capitalize()} {epoch.number}, Loss: {epoch.loss:.3f}")
 
-    with console.bar(name, plan.steps) as advance:
-        training = run(variables, plan.orders, on_epoch, advance)
+    with console.bar(name, plan.steps) as show:
+        training = run(variables, plan.orders, on_epoch, _shower(show))
     console.line(f"Accuracy: {100 * training.accuracy:.2f} %")
     return training
 
@@ -255,7 +255,11 @@ def _torch_run(pair: ModelPair, datasets: TorchData, device: str, checkpoints: b
     return run
 
 
-def _silent(_: Any) -> None:
+def _shower(show: Callable[[int], None]) -> OnSteps:
+    return lambda progress, *state: show(progress.step)
+
+
+def _silent(*_: Any) -> None:
     """Takes what is not to be shown."""
 
 

@@ -155,7 +155,7 @@ def trained(epoch, state, split, orders):
     for visit in orders:
         for after, some in epoch(state, split.images, split.labels, *visit):
             state = after
-            losses += some.tolist()
+            losses += some.losses.tolist()
     return state, losses
 
 

@@ -74,9 +74,9 @@ def test_an_epoch_reports_every_step_in_chunks():
     train_epoch = make_train_epoch(model, optimizer, 2)
     state = create_state(model.init(0), optimizer)
     chunks = []
-    for trained, losses in train_epoch(state, split.images, split.labels, order):
+    for trained, steps in train_epoch(state, split.images, split.labels, order):
         state = trained
-        chunks.append(losses)
+        chunks.append(steps.losses)
     assert [len(chunk) for chunk in chunks] == [CHUNK, CHUNK, 3, 1]
     assert int(state.step) == 2 * CHUNK + 4
     logits, _ = model.apply(state.variables, datasets.normalize(split.images[order[-3:-1]]))

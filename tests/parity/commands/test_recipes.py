@@ -20,9 +20,11 @@ from jax_impl.data.augmentation import Augmentation
 from jax_impl.models.model import from_spec
 from jax_impl.models.registry import parse
 from jax_impl.torch_random.generator import Generator
+from jax_impl.training.averaging import averaged
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.state import create_state
 from parity.commands import train_jax, train_torch
+from parity.pairs.weights import to_arrays
 from parity.shell.recipes import Recipe
 
 IMAGES, SEED = 64, 4
@@ -42,7 +44,9 @@ EVERYTHING = Recipe(
     gamma=0.2,
     warmup=0.5,
     label_smoothing=0.1,
-    clip_norm=1.0,
+    clip_norm=0.3,
+    accumulate=2,
+    ema=0.9,
     augment=Augmentation(crop=4, flip=True, cutout=16),
 )
 COSINE = Recipe(10, "adamw", 1e-3, 3, weight_decay=0.1, decay_norms=False, schedule="cosine")
@@ -69,13 +73,18 @@ class Augmented(Dataset):
         return image.double(), int(self.split.labels[index])
 
 
-def in_torch(model: str, recipe: Recipe) -> list[float]:
+Trained = tuple[list[float], dict[str, np.ndarray]]
+"""Losses, step by step, and the weights that a run keeps."""
+
+
+def in_torch(model: str, recipe: Recipe) -> Trained:
     spec = parse(model)
     torch.manual_seed(SEED)
     net = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).double()
     loader = DataLoader(Augmented(random_split(IMAGES), recipe), recipe.batch_size, shuffle=True)
     made = train_torch.make_optimizer(net, recipe, len(loader))
     losses, criterion = [], nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    average = None if recipe.ema is None else torch_ref.train.averaged(net, recipe.ema)
 
     def noted(outputs, labels):
         loss = criterion(outputs, labels)
@@ -89,12 +98,15 @@ def in_torch(model: str, recipe: Recipe) -> list[float]:
         made[0],
         scheduler=made[1],
         clip_norm=recipe.clip_norm,
+        accumulate=recipe.accumulate,
+        average=average,
         print=lambda line: None,
     )
-    return losses
+    kept = net if average is None else average.module
+    return losses, {name: value.numpy() for name, value in kept.state_dict().items()}
 
 
-def in_jax(model: str, recipe: Recipe) -> list[float]:
+def in_jax(model: str, recipe: Recipe) -> Trained:
     split, losses = random_split(IMAGES), []
     with jax.enable_x64(True):
         net, generator = from_spec(parse(model)), Generator(SEED)
@@ -111,13 +123,15 @@ def in_jax(model: str, recipe: Recipe) -> list[float]:
             visit = visit if isinstance(visit, tuple) else (visit,)
             for after, some in epoch(state, split.images, split.labels, *visit):
                 state = after
-                losses += some.tolist()
-    return losses
+                losses += some.losses.tolist()
+        return losses, to_arrays(averaged(state), net)
 
 
-def apart(ours: list[float], theirs: list[float]) -> float:
-    assert len(ours) == len(theirs) == 21
-    return float(np.abs(np.array(ours) / theirs - 1).max())
+def apart(ours: Trained, theirs: Trained) -> float:
+    """Of the losses and of the weights that are kept, the largest relative difference."""
+    assert len(ours[0]) == len(theirs[0]) == 21 and ours[1].keys() == theirs[1].keys()
+    pairs = [(ours[0], theirs[0]), *((ours[1][name], theirs[1][name]) for name in ours[1])]
+    return max(float(np.abs(np.subtract(a, b)).max() / np.abs(b).max()) for a, b in pairs)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +156,14 @@ ONE_SIDED = {
     "warmup": 0.3,
     "label_smoothing": 0.0,
     "clip_norm": None,
+    "accumulate": 1,
+    "ema": 0.95,
     "augment": Augmentation(crop=4, reflect=True, flip=True, cutout=16),
 }
 
 
 @pytest.fixture(scope="module")
-def reference() -> list[float]:
+def reference() -> Trained:
     return in_torch(SMALL, EVERYTHING)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,19 +46,25 @@ def test_a_run_and_its_directory(name, tmp_path):
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 2]
     assert lines[-3:] == [
-        f"Epoch 1, Loss: {rows[0]['loss']:.3f}",
-        f"Epoch 2, Loss: {rows[1]['loss']:.3f}",
+        *(
+            f"Epoch {row['epoch']}, Loss: {row['loss']:.3f}, training "
+            f"{100 * row['train_accuracy']:.2f} %, test {100 * row['test_accuracy']:.2f} %, "
+            f"lr 0.001, {row['seconds']:.1f} s"
+            for row in rows[:2]
+        ),
         f"Accuracy: {100 * rows[2]['test_accuracy']:.2f} %",
     ]
-    assert rows[2]["test_accuracy"] > 0.8
+    assert rows[2]["test_accuracy"] == rows[1]["test_accuracy"] > 0.8
+    assert [row.get("step") for row in rows] == [23, 46, None]
+    assert all(0 < row["train_accuracy"] < 1 and row["lr"] == 1e-3 for row in rows[:2])
     config = json.loads((out / "config.json").read_text())
     assert (config["model"], config["epochs"], config["lr"]) == ("simple_cnn", 2, 1e-3)
     assert (config["seed"], config["data"], config["batch_size"]) == (3, "digits", 64)
-    assert sorted(path.name for path in out.iterdir()) == [
-        "config.json",
-        "metrics.jsonl",
-        "weights.safetensors",
-    ]
+    assert (config["parameters"], config["packages"]["numpy"]) == (2122186, np.__version__)
+    assert config["command"].startswith("parity ") and config["cores"] >= 1
+    saved = "checkpoints" if name == "train_jax.py" else "checkpoint.pt"
+    made = {"config.json", "curves.png", "metrics.jsonl", "weights.safetensors", saved}
+    assert {path.name for path in out.iterdir()} == made
     with safetensors.safe_open(out / "weights.safetensors", "pt") as file:
         metadata = file.metadata()
     assert (metadata["model"], metadata["num_classes"]) == ("simple_cnn", "10")
@@ -131,8 +138,12 @@ def test_an_interruption_gets_one_line(name, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors == "interrupted\n"
-    assert sorted(os.listdir(out)) == ["config.json", "metrics.jsonl"]
+    saved = re.fullmatch(
+        r"interrupted: saved at step ([\d,]+); go on by: parity train --resume (.*)\n", errors
+    )
+    assert saved and saved[2] == str(out)
+    assert {"config.json", "curves.png", "metrics.jsonl"} < {*os.listdir(out)}
+    assert "weights.safetensors" not in os.listdir(out)
     assert all(json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
 
 
@@ -258,7 +269,8 @@ def test_a_loss_that_is_none_stops_the_run(framework, tmp_path, capsys):
     )
     assert parity.program.main(options) == 1
     said = [line for line in capsys.readouterr().out.splitlines() if "STOPPED" in line]
-    assert len(said) == 1 and "at step 2 of epoch 1: give a smaller --lr" in said[0]
+    assert len(said) == 1 and "at step 2 of epoch 1, with a learning rate of 1e+30: give" in said[0]
+    assert said[0].endswith("and no weights; it has no checkpoint")
     (row,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(row) == {"epoch": 1, "step": 2, "loss": None}
     assert not (tmp_path / "run" / "weights.safetensors").exists()

@@ -12,7 +12,7 @@ from speed_support import TINY, setup_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from jax_impl.training.epoch import CHUNK
-from parity.shell import environment
+from parity.shell import provenance
 from parity.speed import jax_side, notebook, torch_side
 from parity.speed.bench import BenchWorker
 from parity.speed.jax_side import make_jax_variant
@@ -200,11 +200,11 @@ def test_the_commit_of_a_copy_without_git(monkeypatch):
     def no_checkout(*_):
         raise OSError("no git")
 
-    monkeypatch.setattr(environment, "_git", no_checkout)
+    monkeypatch.setattr(provenance, "_git", no_checkout)
     monkeypatch.delenv("COMMIT", raising=False)
-    assert environment.commit() is None
+    assert provenance.commit() is None
     monkeypatch.setenv("COMMIT", "abc1234")
-    assert environment.commit() == "abc1234"
+    assert provenance.commit() == "abc1234"
     monkeypatch.undo()
     monkeypatch.setenv("COMMIT", "abc1234")
-    assert environment.commit() != "abc1234"  # the checkout knows better
+    assert provenance.commit() != "abc1234"  # the checkout knows better

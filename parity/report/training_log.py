@@ -1,0 +1,87 @@
+"""What a training tells while it runs: its bar, a line and a row for each epoch, its curves."""
+
+from typing import Any
+
+from parity.report.curves import Run, draw
+from parity.shell.console import Console
+from parity.shell.recipes import Recipe
+from parity.shell.run_directory import RunDirectory
+
+CURVES = "curves.png"
+
+
+class TrainingLog:
+    """Of one training, in its run directory.
+
+    Args:
+        directory: gets metrics.jsonl and curves.png.
+        console: gets a line for each epoch.
+        model: as it was named.
+        framework: "jax" or "torch".
+        recipe: of the training.
+        tensorboard: whether TensorBoard's events are written too.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        console: Console,
+        model: str,
+        framework: str,
+        recipe: Recipe,
+        tensorboard: bool,
+    ):
+        self._directory, self._console, self._epochs = directory, console, recipe.epochs
+        self._model, self._framework = model, framework
+        self._name = "validation" if recipe.validation else "test"
+        self._events: Any = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            taken = [row["step"] for row in directory.rows if "step" in row]
+            purge = taken[-1] + 1 if taken else None  # what was written after the checkpoint
+            self._events = SummaryWriter(str(directory.path), purge_step=purge)
+
+    def bar_text(self, progress: Any) -> str:
+        """What stands beside the bar."""
+        speed = progress.images / max(progress.seconds, 1e-9)
+        return (
+            f"epoch {progress.epoch}/{self._epochs}, loss {progress.loss / progress.done:.3f}, "
+            f"{100 * progress.right / progress.images:.1f} %, {speed:,.0f} images/s"
+        )
+
+    def epoch(self, epoch: Any, step: int, lr: float, accuracy: float) -> None:
+        """After one, evaluated."""
+        self._console.line(
+            f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}, training {100 * epoch.accuracy:.2f} %, "
+            f"{self._name} {100 * accuracy:.2f} %, lr {lr:.3g}, {epoch.seconds:.1f} s"
+        )
+        row = {
+            "epoch": epoch.number,
+            "step": step,
+            "loss": epoch.loss,
+            "train_accuracy": epoch.accuracy,
+            f"{self._name}_accuracy": accuracy,
+            "lr": lr,
+            "seconds": epoch.seconds,
+        }
+        self._directory.metrics(**row)
+        if self._events is not None:
+            for name, value in row.items():
+                if name not in ("epoch", "step"):
+                    self._events.add_scalar(name, value, step)
+            self._events.flush()
+
+    def end(self, epochs: int, test_accuracy: float) -> None:
+        """After the last one; the accuracy is that of the test images."""
+        self._console.line(f"Accuracy: {100 * test_accuracy:.2f} %")
+        self._directory.metrics(epoch=epochs, test_accuracy=test_accuracy)
+
+    def close(self) -> None:
+        """Draws the curves, of whatever there is."""
+        if self._events is not None:
+            self._events.close()
+        if any("loss" in row for row in self._directory.rows):
+            path = self._directory.path
+            run = Run(path.name, self._directory.rows, self._model, self._framework)
+            draw([run], path / CURVES)

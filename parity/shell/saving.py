@@ -1,0 +1,148 @@
+"""When a training is saved, and how Ctrl-C and SIGTERM end one. Imports no framework."""
+
+import contextlib
+import hashlib
+import math
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from jax_impl.errors import InputError
+from parity.shell.files import to_json
+
+Progress = Any
+"""Either framework's: where a training stands, its `step`, its `epoch`, and steps `done` of it."""
+
+
+class Store(Protocol):
+    """Where checkpoints are written, perhaps in the background."""
+
+    def failure(self) -> str | None:
+        """Why the last one that was ended could not be written, told once."""
+        ...
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        ...
+
+
+Save = Callable[[Any, float | None], None]
+"""Of the progress, and the accuracy if it was just measured."""
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[list[str]]:
+    """Ctrl-C and SIGTERM inside are noted in the list that this gives; a second one interrupts.
+
+    Where one is ignored, as Ctrl-C is in a job in the background, it stays so.
+    """
+    asked: list[str] = []
+
+    def note(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append("by SIGTERM; " if number == signal.SIGTERM else "")
+
+    with contextlib.ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                stack.callback(signal.signal, number, signal.signal(number, note))
+        yield asked
+
+
+class Saving:
+    """Saves a training as often as is asked for, and before it stops.
+
+    Args:
+        store: of the checkpoints; None where none are wanted.
+        save: writes one to it.
+        every: epochs from one to the next.
+        batches: of an epoch.
+        epochs: of the training.
+        folder: of the run, for the command that goes on with it.
+        log: is told of a checkpoint that could not be written.
+        start: steps taken at the checkpoint that is gone on from.
+
+    `saved` is the steps taken at the last one.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        save: Save,
+        every: float,
+        batches: int,
+        epochs: int,
+        folder: Path,
+        log: Callable[[str], None],
+        start: int = 0,
+    ):
+        self._store, self._save, self._log = store, save, log
+        self._every = max(1, round(every * batches)) if store else math.inf
+        self._batches, self._epochs, self._folder = batches, epochs, folder
+        self.saved = start
+
+    def after_steps(self, progress: Progress, asked: list[str]) -> None:
+        """Saves within an epoch, if it is time; its end is `after_epoch`'s.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for, and what there is was saved.
+        """
+        self._tell()
+        if progress.done == self._batches:
+            return
+        if asked:
+            self._stop(progress, None, asked)
+        if progress.step // self._every > self.saved // self._every:
+            self._write(progress, None)
+
+    def after_epoch(self, progress: Progress, accuracy: float, asked: list[str]) -> None:
+        """Saves at the start of the next epoch, or the end, if it is time.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for before the end, and what there is was saved.
+        """
+        last = progress.epoch > self._epochs
+        if asked and not last:
+            self._stop(progress, accuracy, asked)
+        if last or progress.step // self._every > self.saved // self._every:
+            self._write(progress, accuracy)
+
+    def end(self) -> None:
+        """Waits for what is being written."""
+        if self._store:
+            self._store.wait()
+        self._tell()
+
+    def _write(self, progress: Progress, accuracy: float | None) -> None:
+        if self._store:
+            self._save(progress, accuracy)
+            self.saved = progress.step
+
+    def _stop(self, progress: Progress, accuracy: float | None, asked: list[str]) -> None:
+        where = f"step {progress.step:,}"
+        if self._store is None:
+            raise KeyboardInterrupt(f"{asked[0]}at {where}; no checkpoint was asked for")
+        self._write(progress, accuracy)
+        self._store.wait()
+        if problem := self._store.failure():
+            raise KeyboardInterrupt(f"{asked[0]}at {where}; NOT saved: {problem}")
+        command = f"parity train --resume {shlex.quote(str(self._folder))}"
+        raise KeyboardInterrupt(f"{asked[0]}saved at {where}; go on by: {command}")
+
+    def _tell(self) -> None:
+        if self._store and (problem := self._store.failure()):
+            self._log(f"WARNING: a checkpoint was not written: {problem}; those before it stand")
+
+
+def check_digest(own: str, progress: Mapping[str, Any]) -> None:
+    """Raises InputError if what was noted with a checkpoint has another digest under "of"."""
+    if progress.get("of") != own:
+        raise InputError("it is of another training")
+
+
+def digest(settings: Any) -> str:
+    """What tells a training from others in its checkpoints: SHA-256 of its settings as JSON."""
+    return hashlib.sha256(to_json(settings).encode()).hexdigest()
