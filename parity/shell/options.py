@@ -18,7 +18,7 @@ DtypeName = Literal["float64", "float32", "bfloat16"]
 ScheduleName = Literal["constant", "cosine", "steps"]
 RecipeName = Literal[
     "notebook_cnn", "notebook_resnet", "notebook_resnet_slow", "resnet20_he", "resnet18_cifar",
-    "resnet18_cutout",
+    "resnet18_cutout", "resnet20_short", "resnet18_short",
 ]  # fmt: skip
 AugmentName = Literal["crop", "flip", "cutout"]
 RandomName = Literal["torch", "jax"]
