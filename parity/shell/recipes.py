@@ -157,7 +157,7 @@ _SHORT = Recipe(
     128,
     "sgd",
     0.2,
-    epochs=20,
+    epochs=12,
     momentum=0.9,
     nesterov=True,
     weight_decay=5e-4,
