@@ -14,8 +14,9 @@ from jax_impl.data.archive import Dataset
 from jax_impl.errors import InputError
 from jax_impl.training.compilation import keep_compiled
 from parity.checking import RUNGS, climb_all
+from parity.diagnosis import recipe as recipe_diagnosis
 from parity.ladder.result import Result
-from parity.ladder.rungs import accuracy, data, optimizers, replay
+from parity.ladder.rungs import accuracy, data, optimizers, recipe, replay
 from parity.pairs.blame import told
 from parity.pairs.pair import Batch, ModelPair, Pair, create_pair
 from parity.report import report
@@ -151,6 +152,8 @@ def _climb(
         for name, find in replay.RUNGS.items():
             if name in options.rungs:
                 yield find(pair, ours, theirs[0], options.seed, options.steps, device)
+        if "recipe" in options.rungs:
+            yield from _recipe(pair, ours, options.seed, device)
         if "accuracy" in options.rungs:
             outcome = accuracy.run(
                 pair,
@@ -165,6 +168,17 @@ def _climb(
             )
             rows += compare(pair, outcome, len(ours.train.labels))
             yield from outcome.results
+
+
+def _recipe(pair: ModelPair, ours: Dataset, seed: int, device: str) -> Iterator[Result]:
+    """The rung of that name; if it fails, with what departs."""
+    found = list(recipe.run(pair, ours.train, seed, device))
+    if all(one.passed for one in found):
+        yield from found
+        return
+    why = recipe_diagnosis.find(pair, ours.train, seed, device)
+    for one in found:
+        yield one if one.passed else dataclasses.replace(one, diagnosis=why)
 
 
 def _batches(pair: ModelPair, dataset: Dataset, seed: int) -> list[Batch]:

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -16,13 +15,11 @@ import optax
 
 import jax_impl.data.datasets
 from jax_impl.data.archive import Split
-from jax_impl.data.augmentation import NOTHING, Augmentation
+from jax_impl.data.augmentation import NOTHING
 from jax_impl.errors import InputError, NotFinite
 from jax_impl.models.model import Model, from_spec
 from jax_impl.models.registry import Spec
 from jax_impl.torch_random.generator import Generator
-from jax_impl.torch_random.loader import augmentation_draws, loader_orders
-from jax_impl.training import build
 from jax_impl.training.averaging import averaged
 from jax_impl.training.compilation import keep_compiled
 from jax_impl.training.epoch import make_train_epoch
@@ -32,6 +29,7 @@ from jax_impl.training.precision import be_deterministic, set_precision
 from jax_impl.training.resume import Checkpoints, newest
 from jax_impl.training.schedules import Schedule
 from jax_impl.training.state import TrainState, create_state
+from parity.pairs.jax_recipe import learning_rate, make_optimizer, visits
 from parity.pairs.weights import to_arrays
 from parity.report.training_log import TrainingLog
 from parity.shell import data_choice
@@ -198,49 +196,6 @@ def make_epoch(training: Training) -> Any:
         options.seed,
         recipe.label_smoothing,
     )
-
-
-def learning_rate(recipe: Recipe, batches: int) -> float | Schedule:
-    """The recipe's, of each step of the optimizer; of so many batches in an epoch."""
-    return build.learning_rate(recipe.lr, **recipe.schedule_options(batches))
-
-
-def make_optimizer(recipe: Recipe, batches: int) -> optax.GradientTransformation:
-    """What the recipe says of it; of so many batches in an epoch."""
-    return build.optimizer(
-        recipe.optimizer,
-        learning_rate(recipe, batches),
-        decay_norms=recipe.decay_norms,
-        clip_norm=recipe.clip_norm,
-        ema=recipe.ema,
-        accumulate=recipe.accumulate,
-        **recipe.optimizer_options,
-    )
-
-
-def visits(
-    size: int,
-    generator: Generator,
-    drawn: Augmentation,
-    before: Callable[[np.ndarray], None] = lambda state: None,
-) -> Iterator[Any]:
-    """Each epoch's order, with what PyTorch would draw for `drawn` and the images in it.
-
-    `before` gets the generator's state before each epoch's draws.
-    """
-    orders = loader_orders(size, generator)
-    while True:
-        before(generator.get_state())
-        order = next(orders)
-        if not drawn:
-            yield order
-            continue
-        crop, flip, cutout = drawn.crop, drawn.flip, bool(drawn.cutout)
-        side = IMAGE_SIZE[0]
-        yield (
-            order,
-            augmentation_draws(generator, size, side, crop=crop, flip=flip, cutout=cutout),
-        )
 
 
 def split_off(split: Split, images: int) -> tuple[Split, Split]:

@@ -21,6 +21,7 @@ import torch_ref.models
 import torch_ref.train
 from jax_impl.errors import one_line
 from jax_impl.models.registry import Spec
+from parity.pairs.torch_recipe import make_optimizer
 from parity.report.training_log import TrainingLog
 from parity.shell import data_choice
 from parity.shell.chosen import chosen_training
@@ -259,15 +260,6 @@ def _finite(model: nn.Module) -> bool:
 
 def _silent(_: str) -> None:
     """Takes what is told otherwise."""
-
-
-def make_optimizer(model: nn.Module, recipe: Recipe, batches: int) -> tuple[Any, Any]:
-    """What the recipe says of it, and the scheduler or None; of so many batches in an epoch."""
-    optimizer = torch_ref.train.create_optimizer(
-        recipe.optimizer, model, recipe.lr, recipe.decay_norms, **recipe.optimizer_options
-    )
-    options = recipe.schedule_options(batches)
-    return optimizer, torch_ref.train.create_scheduler(optimizer, **options)
 
 
 def check_batches(model: nn.Module, images: int, batch_size: int, device: str) -> None:

@@ -10,7 +10,7 @@ from jax_impl.training.optimizer_names import OptimizerName
 
 RungName = Literal[
     "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats",
-    "optimizer", "optimizers", "trajectory", "replay", "accuracy",
+    "optimizer", "optimizers", "trajectory", "replay", "recipe", "accuracy",
 ]  # fmt: skip
 DataName = Literal["auto", "cifar10", "digits"]
 ModeName = Literal["train", "inference"]
@@ -54,6 +54,7 @@ RUNG_PURPOSES: dict[RungName, str] = {
     "optimizers": "every optimizer, schedule and clipping, 50 steps each",
     "trajectory": "60 steps of training, and the trained models image by image",
     "replay": "60 steps of training in float64 from nothing but a seed",
+    "recipe": "everything a recipe may say at once: augmentation to averages, and going on",
     "accuracy": "both frameworks train for real: losses and test accuracy",
 }
 

@@ -90,9 +90,9 @@ def labels_of_other_examples(patch, make):
 
 @loop_mutant(small_stem, "eval mode")
 def training_in_eval_mode(patch, make):
-    def evaluated(params, model, batch_stats, images, labels):
+    def evaluated(params, model, batch_stats, images, labels, **_):
         logits, _ = model.apply(Variables(params, batch_stats), images, train=False)
-        return cross_entropy(logits, labels).mean(), batch_stats
+        return cross_entropy(logits, labels).mean(), (batch_stats, 0)
 
     patch.setattr(step, "loss_and_stats", evaluated)
     return make()
@@ -124,9 +124,9 @@ def gradients_clipped(patch, make):
 
 @loop_mutant(small_stem, "summed over the batch")
 def loss_summed_in_the_step(patch, make):
-    def summed(params, model, batch_stats, images, labels):
+    def summed(params, model, batch_stats, images, labels, **_):
         logits, stats = model.apply(Variables(params, batch_stats), images, train=True)
-        return cross_entropy(logits, labels).sum(), stats
+        return cross_entropy(logits, labels).sum(), (stats, 0)
 
     patch.setattr(step, "loss_and_stats", summed)
     return make()

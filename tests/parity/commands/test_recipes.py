@@ -23,7 +23,7 @@ from jax_impl.torch_random.generator import Generator
 from jax_impl.training.averaging import averaged
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.state import create_state
-from parity.commands import train_jax, train_torch
+from parity.pairs import jax_recipe, torch_recipe
 from parity.pairs.weights import to_arrays
 from parity.shell.recipes import Recipe
 
@@ -82,7 +82,7 @@ def in_torch(model: str, recipe: Recipe) -> Trained:
     torch.manual_seed(SEED)
     net = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).double()
     loader = DataLoader(Augmented(random_split(IMAGES), recipe), recipe.batch_size, shuffle=True)
-    made = train_torch.make_optimizer(net, recipe, len(loader))
+    made = torch_recipe.make_optimizer(net, recipe, len(loader))
     losses, criterion = [], nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     average = None if recipe.ema is None else torch_ref.train.averaged(net, recipe.ema)
 
@@ -111,13 +111,13 @@ def in_jax(model: str, recipe: Recipe) -> Trained:
     with jax.enable_x64(True):
         net, generator = from_spec(parse(model)), Generator(SEED)
         variables = jax.tree.map(lambda x: jnp.asarray(x, float), net.init(generator))
-        optimizer = train_jax.make_optimizer(recipe, -(-IMAGES // recipe.batch_size))
+        optimizer = jax_recipe.make_optimizer(recipe, -(-IMAGES // recipe.batch_size))
         epoch = make_train_epoch(
             net, optimizer, recipe.batch_size, None, recipe.augment, 0, recipe.label_smoothing
         )
         state = create_state(variables, optimizer)
         visits = itertools.islice(
-            train_jax.visits(IMAGES, generator, recipe.augment), recipe.epochs
+            jax_recipe.visits(IMAGES, generator, recipe.augment), recipe.epochs
         )
         for visit in visits:
             visit = visit if isinstance(visit, tuple) else (visit,)

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import safetensors.numpy
 import torch
+from training_support import assert_same, rows
 
 import torch_ref.errors
 from jax_impl.errors import InputError
@@ -60,18 +59,6 @@ def stopped(monkeypatch, looks: int, *arguments: Any) -> str:
         command(*arguments)
     monkeypatch.undo()
     return str(stop.value)
-
-
-def rows(run: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in found]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    assert rows(one) == rows(other)
-    ours, theirs = (safetensors.numpy.load_file(p / "weights.safetensors") for p in (one, other))
-    assert ours.keys() == theirs.keys()
-    assert all(np.array_equal(value, theirs[name]) for name, value in ours.items())
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)
