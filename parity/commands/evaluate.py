@@ -6,7 +6,7 @@ from jax_impl.errors import InputError, shown
 from jax_impl.models.model import from_spec
 from jax_impl.models.registry import MOST
 from jax_impl.training.compilation import keep_compiled
-from parity.pairs.classifier import classifier, log_probabilities
+from parity.pairs.classifier import Logits, classifier, log_probabilities
 from parity.pairs.weight_source import Source, find, load
 from parity.report.evaluation import Evaluation
 from parity.report.evaluation_pictures import pictures
@@ -20,6 +20,7 @@ from parity.shell.use_options import EvaluateOptions
 
 JSON = "evaluation.json"
 NAMES = {"jax": "JAX", "torch": "PyTorch"}
+DATA = {"cifar10": "CIFAR-10", "digits": "the digits"}
 
 
 def run(options: EvaluateOptions) -> None:
@@ -52,7 +53,7 @@ def run(options: EvaluateOptions) -> None:
     for line in evaluation.lines():
         console.line(line)
     told = _told(options, source, choice, mirror) | evaluation.as_json()
-    title = f"{how}, {100 * evaluation.accuracy:.2f} % of {choice.name}'s test images right"
+    title = f"{how}, {100 * evaluation.accuracy:.2f} % right of {DATA[choice.name]}"
     with whole_directory(out) as staging:
         (staging / JSON).write_text(to_json(told, indent=2) + "\n")
         for name, content in pictures(evaluation, dataset.test.images, title).items():
@@ -60,7 +61,9 @@ def run(options: EvaluateOptions) -> None:
     console.line(f"written: {out}/{JSON}, confusion.png and errors.png")
 
 
-def _evaluated(logits, split: Split, classes: tuple[str, ...], console: Console) -> Evaluation:
+def _evaluated(
+    logits: Logits, split: Split, classes: tuple[str, ...], console: Console
+) -> Evaluation:
     with console.bar("evaluating", len(split.labels)) as show:
         found = logits(split.images, show)
     return Evaluation(classes, split.labels, log_probabilities(found))

@@ -54,7 +54,7 @@ def confusion_figure(evaluation: Evaluation, title: str) -> Figure:
     shares = 100 * counts / sizes[:, None]
     names = [_printable(name, 16) for name in evaluation.classes]
     side = _CELL * len(names)
-    figure = Figure((side + 2.6, side + 1.7), layout="constrained")
+    figure = Figure((side + 2.6, side + 1.3), layout="constrained")
     axes = figure.add_subplot()
     drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for (row, column), count in np.ndenumerate(counts):
@@ -90,8 +90,10 @@ def errors_figure(evaluation: Evaluation, images: np.ndarray, title: str) -> Fig
     """A sheet of the errors with the largest probability, the largest first."""
     errors = evaluation.errors()
     rows = max(1, -(-len(errors) // _COLUMNS))
-    figure = Figure((2.0 * _COLUMNS, 0.7 + 2.75 * rows), layout="constrained")
-    heading = f"the {len(errors)} errors it was surest of" if errors else "no errors"
+    figure = Figure((2.0 * _COLUMNS, 0.5 + 2.6 * rows), layout="constrained")
+    heading = "no errors"
+    if errors:
+        heading = f"the {len(errors)} errors it was surest of" if errors[1:] else "its only error"
     figure.suptitle(f"{title}: {heading}", fontsize=10)
     for place, error in enumerate(errors, 1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
@@ -107,7 +109,7 @@ def errors_figure(evaluation: Evaluation, images: np.ndarray, title: str) -> Fig
 
 def _percent(share: float) -> str:
     """Never 100 % of what is less."""
-    return f"{min(99.99, 100 * share):.2f} %" if share > 0.99 else f"{100 * share:.1f} %"
+    return f"{min(99.99, 100 * share):.2f} %"
 
 
 def _wrapped(text: str, most: int) -> str:
