@@ -1,25 +1,25 @@
 """A small trained net, for the commands that use one."""
 
-import subprocess
-import sys
+import dataclasses
 from pathlib import Path
 
 import jax
 import pytest
 
 import parity.program
+from parity.commands import train_torch
 from parity.shell import cli
+from parity.shell.options import TrainOptions
 
 SMALL = "simple_cnn:channels=4,6:hidden=16"
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
-    """The run directory of a training on digits, whose net is mostly right."""
+    """The run directory of a training in PyTorch on digits, whose net is mostly right."""
     out = tmp_path_factory.mktemp("trained") / "run"
-    command = [sys.executable, "-m", "parity", "train", "--model", SMALL, "--data", "digits"]
-    command += ["--epochs", "3", "--lr", "0.005", "--checkpoint-every", "0", "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True)
+    small = TrainOptions("torch", model=SMALL, data="digits", epochs=3, lr=5e-3, out=out)
+    assert train_torch.run(dataclasses.replace(small, checkpoint_every=0.0)) == 0
     return out
 
 
