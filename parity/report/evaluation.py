@@ -20,9 +20,9 @@ _NAME, _SHORT = 10, 4
 
 
 class Error(NamedTuple):
-    """An image that was classified wrong, by its index: class, predicted class, probability."""
+    """An image that was classified wrong, by its place: class, predicted class, probability."""
 
-    index: int
+    image: int
     true: int
     predicted: int
     probability: float
@@ -132,7 +132,7 @@ class Evaluation:
             by_class.append(found)
         errors = [
             {
-                "index": error.index,
+                "image": error.image,
                 "class": self.classes[error.true],
                 "predicted": self.classes[error.predicted],
                 "probability": error.probability,

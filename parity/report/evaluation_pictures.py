@@ -97,10 +97,10 @@ def errors_figure(evaluation: Evaluation, images: np.ndarray, title: str) -> Fig
     figure.suptitle(f"{title}: {heading}", fontsize=10)
     for place, error in enumerate(errors, 1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
-        axes.imshow(images[error.index], interpolation="nearest")
+        axes.imshow(images[error.image], interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_title(f"test image {error.index}", fontsize=8, color="#666666")
+        axes.set_title(f"test image {error.image}", fontsize=8, color="#666666")
         true = _printable(evaluation.classes[error.true], 16)
         predicted = _printable(evaluation.classes[error.predicted], 16)
         axes.set_xlabel(f"is: {true}\nsaid: {predicted}, {_percent(error.probability)}", fontsize=9)

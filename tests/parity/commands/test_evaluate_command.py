@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import safetensors.torch
@@ -55,28 +56,29 @@ def test_both_frameworks_tell_what_the_training_measured(trained, tmp_path, pari
     assert len(sure) == 10 and np.allclose(sure, surer, rtol=1e-4)
 
 
-def test_every_kind_of_weights_is_evaluated_alike(trained, tmp_path, parity_command):
+def test_every_kind_of_weights_is_the_same(trained, tmp_path, parity_command):
     weights = trained / "weights.safetensors"
     state = safetensors.torch.load_file(weights)
     torch.save({"state_dict": state}, tmp_path / "w.pth")
     torch.save({k: v.double() for k, v in state.items()}, tmp_path / "w.pt")
-    model = weight_source.find(trained).spec
-    convert = ["convert", weights, tmp_path / "orbax", "--model", model]
-    assert parity_command(*convert)[0] == 0
-    accuracies = []
-    for name, *more in (
-        [weights],
-        [tmp_path / "orbax"],
-        [tmp_path / "w.pth", "--model", model],
-        [tmp_path / "w.pt", "--model", model],
+    spec = weight_source.find(trained).spec
+    assert parity_command("convert", weights, tmp_path / "orbax", "--model", spec)[0] == 0
+    model, found = from_spec(spec), []
+    for name, said in (
+        (weights, None),
+        (tmp_path / "orbax", None),
+        (tmp_path / "w.pth", str(spec)),
+        (tmp_path / "w.pt", str(spec)),
     ):
-        out = tmp_path / f"out-{Path(name).name}"
-        status, _, errors = parity_command(
-            "evaluate", name, "--data", "digits", "--batch-size", 77, "--out", out, *more
-        )
-        assert status == 0, errors
-        accuracies.append((told(out)["accuracy"], round(told(out)["loss"], 5)))
-    assert len(set(accuracies)) == 1
+        source = weight_source.find(name, said)
+        assert source.spec == spec and source.data is None
+        found.append(jax.tree.leaves(weight_source.load(source, model)))
+    for leaves in zip(*found, strict=True):
+        assert all(leaf.dtype == np.float32 and (leaf == leaves[0]).all() for leaf in leaves)
+    out, digits = tmp_path / "out", ("--data", "digits", "--batch-size", 77)
+    assert parity_command("evaluate", tmp_path / "orbax", *digits, "--out", out)[0] == 0
+    rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert told(out)["accuracy"] == rows[-1]["test_accuracy"]
 
 
 def test_mirror_images_count_where_they_are_asked_for(trained, tmp_path, parity_command):
@@ -86,14 +88,16 @@ def test_mirror_images_count_where_they_are_asked_for(trained, tmp_path, parity_
     model = from_spec(source.spec)
     variables, digits = weight_source.load(source, model), load_digits()
     expected = make_evaluate(model, mirror=True)(variables, digits.test)
-    assert told(out)["accuracy"] == expected != make_evaluate(model)(variables, digits.test)
+    rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert told(out)["accuracy"] == expected != rows[-1]["test_accuracy"]
     run = tmp_path / "mirrored"
     shutil.copytree(trained, run)
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"mirror": True}))
     assert weight_source.find(run).mirror and not source.mirror
     images = digits.test.images[:5]
-    both = [make_logits(model, 2)(variables, x) for x in (images, images[:, :, ::-1])]
+    plain = make_logits(model, 2)
+    both = [plain(variables, x) for x in (images, images[:, :, ::-1])]
     assert np.allclose(make_logits(model, 2, True)(variables, images), sum(both) / 2, atol=1e-5)
 
 
@@ -184,9 +188,12 @@ def test_an_interruption_leaves_nothing(when, trained, tmp_path, parity_command,
 
 def test_jax_needs_no_pytorch(trained, tmp_path):
     code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from parity import program\n"
-        f"program.run(['evaluate', {str(trained)!r}, '--out', {str(tmp_path / 'out')!r}])\n"
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from parity.commands.evaluate import run\n"
+        "from parity.shell.use_options import EvaluateOptions\n"
+        f"run(EvaluateOptions(Path({str(trained)!r}), out=Path({str(tmp_path / 'out')!r})))\n"
+        "assert not {'torch', 'torchvision'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -202,7 +209,7 @@ def test_what_is_counted():
     assert found.right == 2 and found.accuracy == 0.5
     assert found.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
     assert math.isclose(found.loss, -np.log([0.7, 0.3, 0.05, 0.5]).mean())
-    assert [(e.index, e.true, e.predicted) for e in found.errors()] == [(2, 0, 1), (1, 2, 1)]
+    assert [(e.image, e.true, e.predicted) for e in found.errors()] == [(2, 0, 1), (1, 2, 1)]
     assert math.isclose(found.errors()[0].probability, 0.9) and len(found.errors(1)) == 1
     assert [row["right"] for row in found.as_json()["classes"]] == [1, 1, 0]
     assert found.table()[2:] == [

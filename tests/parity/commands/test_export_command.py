@@ -59,7 +59,7 @@ def test_the_file_needs_nothing_but_jax(trained, tmp_path, parity_command):
     "name",
     [
         "simple_cnn:channels=16,16,8,8:hidden=8:image_size=16",
-        "simple_cnn:channels=4,4,4:kernel_size=5:hidden=8:image_size=8,12",
+        "simple_cnn:channels=4:kernel_size=5:hidden=8:image_size=2,3",
         pytest.param("resnet18:width=4", marks=pytest.mark.proof),
         pytest.param("resnet20", marks=pytest.mark.proof),
         pytest.param("resnext50_32x4d:width=4", marks=pytest.mark.proof),
@@ -71,18 +71,19 @@ def test_models_of_any_kind_are_exported(name):
     model = from_spec(spec)
     variables, size = model.init(0), getattr(spec.options, "image_size", (32, 32))
     program = jax.export.deserialize(exported(model, variables, size).serialize())
+    images = np.random.default_rng(0).integers(0, 256, (65, *size, 3), np.uint8)
+    expected = make_logits(model, 65)(variables, images)
     for count in (1, 65):
-        images = np.random.default_rng(count).integers(0, 256, (count, *size, 3), np.uint8)
-        expected = make_logits(model, count)(variables, images)
-        found = np.asarray(program.call(images))
-        assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+        found = np.asarray(program.call(images[:count]))
+        assert np.abs(found - expected[:count]).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_products_are_in_full_on_every_platform():
     model = create_model("simple_cnn", channels=(2,), hidden=2)
     text = exported(model, model.init(0), (32, 32)).mlir_module()
     products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
-    assert len(products) == 3 and all("HIGHEST" in line for line in products)
+    # Of the convolution and two linear layers, on each platform where they differ.
+    assert len(products) >= 3 and all(line.count("HIGHEST") == 2 for line in products)
 
 
 def test_a_resnet_is_traced_with_a_batch_of_any_size():
