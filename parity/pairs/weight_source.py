@@ -93,12 +93,16 @@ def _said(path: Path) -> registry.Spec:
             f"{path} does not say of which model its weights are: pass --model, as in "
             "--model resnet18:stem=cifar"
         )
+    return _parsed(told["model"], path)
+
+
+def _parsed(said: str, path: Path) -> registry.Spec:
+    """The model that a file's metadata names."""
     try:
-        return registry.parse(told["model"])
+        return registry.parse(said)
     except InputError as error:
         raise InputError(
-            f"{path} says that it holds {shown(told['model'])!r}, which is no model here: pass "
-            "--model"
+            f"{path} is not of this program, or damaged: it says that it holds {shown(said)!r}"
         ) from error
 
 
@@ -197,11 +201,5 @@ def _check_metadata(
     said = metadata.get("model")
     if said is None or new_head is not None:
         return
-    try:
-        same = registry.parse(said) == spec
-    except InputError as error:
-        raise InputError(
-            f"{path} is not of this program, or damaged: it says that it holds {shown(said)!r}"
-        ) from error
-    if not same:
+    if _parsed(said, path) != spec:
         raise InputError(f"{path} says that it holds {said}, not {spec}: pass --model {said}")
