@@ -29,12 +29,16 @@ from parity.shell.options import (
     TrainOptions,
 )
 from parity.shell.recipes import RECIPES, check_run
+from parity.shell.use_options import EvaluateOptions, ExportOptions, PredictOptions
 
 Options = (
     Annotated[RunOptions, tyro.conf.subcommand("run")]
     | Annotated[SpeedOptions, tyro.conf.subcommand("speed")]
     | Annotated[TrainOptions, tyro.conf.subcommand("train")]
     | Annotated[RecipesOptions, tyro.conf.subcommand("recipes")]
+    | Annotated[EvaluateOptions, tyro.conf.subcommand("evaluate")]
+    | Annotated[PredictOptions, tyro.conf.subcommand("predict")]
+    | Annotated[ExportOptions, tyro.conf.subcommand("export")]
     | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
     | Annotated[PrepareOptions, tyro.conf.subcommand("prepare")]
     | Annotated[ListOptions, tyro.conf.subcommand("list")]
@@ -54,6 +58,18 @@ EXAMPLES = {
         "parity train --recipe resnet20_he --epochs 30 --schedule cosine --warmup 2",
         "parity train --framework torch --model simple_cnn:kernel_size=5 --data digits",
     ),
+    "evaluate": (
+        "parity evaluate runs/mine",
+        "parity evaluate resnet20.pth --model resnet20 --framework torch --data cifar10",
+    ),
+    "predict": (
+        "parity predict runs/mine cat.jpg ship.png",
+        "parity predict resnet20.safetensors photo.jpg --model resnet20",
+    ),
+    "export": (
+        "parity export runs/mine mine.jaxexport",
+        "parity export resnet20.pth resnet20.jaxexport --model resnet20",
+    ),
     "convert": (
         "parity convert resnet50.pth resnet50.safetensors --model resnet50:num_classes=1000",
         "parity convert runs/mine/weights.safetensors checkpoint --model simple_cnn",
@@ -66,6 +82,11 @@ EXAMPLES = {
     "list": ("parity list", "parity list --table"),
 }
 """The end of each command's help."""
+_USES: dict[type, str] = {
+    EvaluateOptions: "evaluate",
+    PredictOptions: "predict",
+    ExportOptions: "export",
+}
 
 
 def main(options: Any) -> int | None:
@@ -91,6 +112,12 @@ def main(options: Any) -> int | None:
             if options.framework == "torch":
                 _need_torch()
             name = f"train_{options.framework}"
+        case EvaluateOptions() | PredictOptions() | ExportOptions():
+            if options.model is not None:
+                registry.parse(options.model)
+            if getattr(options, "framework", "jax") == "torch":
+                _need_torch()
+            name = _USES[type(options)]
         case ConvertOptions():
             name = "convert"
         case _:

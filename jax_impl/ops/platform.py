@@ -1,5 +1,8 @@
 """Where what is traced will run, and what XLA needs to be told there."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from functools import cache
 
 import jax
@@ -7,10 +10,30 @@ import jax.numpy as jnp
 from jax import lax
 
 IN_PLACE = "xla_cpu_copy_insertion_use_region_analysis"
+_TRACED_FOR: ContextVar[tuple[str, ...] | None] = ContextVar("traced_for", default=None)
+
+
+@contextlib.contextmanager
+def tracing_for(platforms: Sequence[str]) -> Iterator[None]:
+    """What is traced inside will run on each of these, as "cpu", "cuda" and "tpu".
+
+    Where they are several, or none of them a CPU, it is what runs anywhere, with a batch of any
+    size too; of a CPU alone what is fast there, which depends on the batch's size.
+    """
+    token = _TRACED_FOR.set(tuple(platforms))
+    try:
+        yield
+    finally:
+        _TRACED_FOR.reset(token)
 
 
 def on_cpu() -> bool:
-    """Whether what is traced now will run on the CPU by JAX's configuration."""
+    """Whether what is traced now will run on the CPU alone.
+
+    By `tracing_for`, else by JAX's configuration.
+    """
+    if (platforms := _TRACED_FOR.get()) is not None:
+        return platforms == ("cpu",)
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if device is None:
         return jax.default_backend() == "cpu"

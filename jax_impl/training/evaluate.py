@@ -1,4 +1,4 @@
-"""Top-1 accuracy of a whole split, on the device."""
+"""Top-1 accuracy of a whole split, and logits of images, on the device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,3 +43,38 @@ def make_evaluate(
         return int(count(variables, images, labels.reshape(batches, batch_size))) / size
 
     return evaluate
+
+
+def make_logits(
+    model: Model, batch_size: int = 100, mirror: bool = False
+) -> Callable[..., np.ndarray]:
+    """`(variables, images, on_images) -> logits`, in batches of `batch_size`.
+
+    Images are uint8 [n, h, w, 3], logits [n, num_classes] of the parameters' dtype, in which they
+    are computed. With `mirror` they are the mean of those of each image and of its mirror image,
+    left to right. `on_images`, which may be left out, is told how many images are done.
+    """
+
+    @jax.jit
+    def compute(variables: Variables, images: jax.Array) -> jax.Array:
+        inputs = normalize(images, compute_dtype(variables.params))
+        logits, _ = model.apply(variables, inputs, train=False)
+        if mirror:
+            logits = (logits + model.apply(variables, inputs[:, :, ::-1], train=False)[0]) / 2
+        return logits
+
+    def compute_all(
+        variables: Variables,
+        images: np.ndarray,
+        on_images: Callable[[int], None] = lambda done: None,
+    ) -> np.ndarray:
+        found = []
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            missing = batch_size - len(batch)  # filled up: one shape is compiled once
+            padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            found.append(np.asarray(compute(variables, padded))[: len(batch)])
+            on_images(start + len(batch))
+        return np.concatenate(found)
+
+    return compute_all

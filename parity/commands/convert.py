@@ -7,25 +7,23 @@ what is written is what the model has.
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jax_impl.errors import InputError, listed, one_line, shown
+from jax_impl.errors import InputError, listed, one_line
 from jax_impl.models import registry
 from jax_impl.models.model import Model, Variables, from_spec
 from jax_impl.training import checkpoint
 from jax_impl.training.checksums import checksums
-from parity.pairs.weight_files import read_pickled, read_safetensors
-from parity.pairs.weights import named_leaves, problem_of, to_arrays, to_flax, to_tensor
-from parity.shell.files import FORMAT_KEY, cannot_write, exchange, remove, weights_metadata
+from parity.pairs.weight_source import kind_of, not_finite, read
+from parity.pairs.weights import to_arrays, to_tensor
+from parity.shell.files import cannot_write, exchange, remove, weights_metadata
 from parity.shell.options import ConvertOptions
 from parity.shell.recipes import check_seed
 
-PICKLED = (".pth", ".pt")
+DROP = ", or --drop-head for a new head"
 
 
 def run(options: ConvertOptions) -> None:
@@ -36,7 +34,7 @@ def run(options: ConvertOptions) -> None:
     model = from_spec(spec)
     with jax.enable_x64(True):  # float64 weights stay float64
         new_head = model.init(options.seed) if options.drop_head else None
-        variables = read(options.input, spec, model, new_head)
+        variables = read(options.input, spec, model, new_head, DROP)
         if not options.allow_nan:
             _check_finite(variables, model, options.input)
         write(options.output, variables, spec, model)
@@ -80,48 +78,6 @@ def _check_places(source: Path, target: Path, overwrite: bool) -> None:
         raise InputError(f"{target} is a folder that {what}: only a checkpoint is replaced")
 
 
-def read(
-    path: Path, spec: registry.Spec, model: Model, new_head: Variables | None = None
-) -> Variables:
-    """The variables of `model` in the file or folder `path`.
-
-    Args:
-        path: a .safetensors, .pth or .pt file, or under any other name a folder of Orbax.
-        spec: of `model`; without a `new_head`, the file must not say that it holds another.
-        model: whose variables are read.
-        new_head: takes the place of the last linear layer, as in `to_flax`.
-
-    Raises:
-        InputError: unreadable, damaged, or not weights of this model.
-    """
-    kind = _kind(path)
-    if path.is_dir() != (kind == "orbax"):
-        found, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
-        raise InputError(f"{path} is a {found}; of this name a {wanted} is read")
-    if kind == "orbax":
-        if new_head is not None:
-            raise InputError("--drop-head reads PyTorch's layout: convert to .safetensors first")
-        if FORMAT_KEY in (told := checkpoint.metadata(path)):  # others' may mean anything
-            _check_metadata(told, spec, path, None)
-        variables = checkpoint.restore(path, model)
-        found = (problem_of(name, leaf) for name, leaf in named_leaves(variables, model))
-        if problems := [text for text in found if text is not None]:
-            raise InputError(f"{path}: these are not weights of {model.name}: {listed(problems)}")
-        return variables
-    state: dict[str, Any]
-    state, metadata = read_safetensors(path) if kind == "safetensors" else (read_pickled(path), {})
-    _check_metadata(metadata, spec, path, new_head)
-    try:
-        return to_flax(state, model, new_head)
-    except InputError as error:
-        if str(path) in str(error):
-            raise
-        advice, head = "", f"{'.'.join(model.head or ())}.weight has shape"
-        if head in str(error):
-            advice = f"; pass --model {spec.name}:num_classes=N, or --drop-head for a new head"
-        raise InputError(f"{path}: {error}{advice}") from error
-
-
 def write(path: Path, variables: Variables, spec: registry.Spec, model: Model) -> None:
     """Writes the file or folder `path`, which appears complete or not at all.
 
@@ -133,7 +89,7 @@ def write(path: Path, variables: Variables, spec: registry.Spec, model: Model) -
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     except OSError as error:
         raise cannot_write(path, error) from error
-    new, kind, done = staging / path.name, _kind(path), False
+    new, kind, done = staging / path.name, kind_of(path), False
     try:
         if kind == "orbax":
             checkpoint.save(new, variables, metadata)
@@ -176,36 +132,8 @@ def _put_in_place(new: Path, path: Path, kept: Path) -> None:
         raise
 
 
-def _kind(path: Path) -> str:
-    if path.suffix in PICKLED:
-        return "pickled"
-    return "safetensors" if path.suffix == ".safetensors" else "orbax"
-
-
-def _check_metadata(
-    metadata: dict[str, str], spec: registry.Spec, path: Path, new_head: Variables | None
-) -> None:
-    """The model that the file says it is of must be the one that was asked for."""
-    said = metadata.get("model")
-    if said is None or new_head is not None:
-        return
-    try:
-        same = registry.parse(said) == spec
-    except InputError as error:
-        raise InputError(
-            f"{path} is not of this program, or damaged: it says that it holds {shown(said)!r}"
-        ) from error
-    if not same:
-        raise InputError(f"{path} says that it holds {said}, not {spec}: pass --model {said}")
-
-
 def _check_finite(variables: Variables, model: Model, path: Path) -> None:
-    bad = [
-        name
-        for name, leaf in named_leaves(variables, model)
-        if not np.issubdtype(leaf.dtype, np.integer) and not np.isfinite(np.asarray(leaf)).all()
-    ]
-    if bad:
+    if bad := not_finite(variables, model):
         raise InputError(
             f"{path} has values that are NaN or infinite in {', '.join(bad)}: pass --allow-nan to "
             "accept them"

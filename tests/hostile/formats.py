@@ -31,6 +31,7 @@ from jax_impl.models import registry
 from jax_impl.models.model import Variables, from_spec
 from jax_impl.training.checksums import KEY
 from parity.commands import convert
+from parity.pairs import weight_source
 from parity.pairs.weights import to_flax
 from parity.shell import prepare
 
@@ -216,7 +217,7 @@ class Weights:
         return path
 
     def read(self, path: Path) -> Variables:
-        return convert.read(path, SPEC, MODEL)
+        return weight_source.read(path, SPEC, MODEL)
 
     def wrong(self, path: Path, found: Variables) -> str | None:
         """PyTorch's own reader must find the same."""

@@ -17,6 +17,7 @@ from hostile.formats import MODEL, RECORDS, SPEC, batches, images_of, same
 from jax_impl.data import datasets
 from jax_impl.models.model import Variables
 from parity.commands import convert
+from parity.pairs import weight_source
 from parity.pairs.weight_files import read_safetensors
 from parity.report import report
 from parity.shell import files, prepare
@@ -52,7 +53,7 @@ class Converted:
         convert.run(ConvertOptions(self.source, folder / self.name, str(SPEC), overwrite=True))
 
     def state(self, folder: Path) -> str:
-        found = convert.read(folder / self.name, SPEC, MODEL)
+        found = weight_source.read(folder / self.name, SPEC, MODEL)
         return which(*(jax.tree.leaves(each) for each in (found, *self.weights)))
 
 

@@ -8,10 +8,11 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from PIL import Image
 
 import torch_ref.models
 from parity.program import EXAMPLES, Options, main
-from parity.shell import cli, options
+from parity.shell import cli, options, use_options
 
 SMALL = "simple_cnn:channels=2,2:hidden=4"
 VALUES = {
@@ -79,6 +80,18 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
             ["there.pth", "made.safetensors", "--model", SMALL], {"seed": SEEDS, "output": PATHS}
         ),
     ),
+    "evaluate": (
+        use_options.EvaluateOptions,
+        Command(["there.pth", "--model", SMALL, "--data", "digits"], {"out": PATHS}),
+    ),
+    "predict": (
+        use_options.PredictOptions,
+        Command(["there.pth", "there.png", "--model", SMALL], {}),
+    ),
+    "export": (
+        use_options.ExportOptions,
+        Command(["there.pth", "made", "--model", SMALL], {"output": PATHS}),
+    ),
     "prepare": (options.PrepareOptions, Command([], {})),
     "list": (options.ListOptions, Command([], {})),
     "recipes": (options.RecipesOptions, Command([], {})),
@@ -99,13 +112,20 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
 }
 
 
-DONE = {("train", "minus one"), ("run", "control characters"), ("convert", "zero")}
+DONE = {
+    ("train", "minus one"),
+    ("run", "control characters"),
+    ("convert", "zero"),
+    ("evaluate", "control characters"),
+    ("export", "minus one"),
+}
 """Of what is taken, these are tried at once."""
 
 
 def cases() -> list[Any]:
     """But for flags, which take no value, and for names that are free."""
     left = {"run": {"accept", "data_dir"}, "train": {"data_dir"}, "speed": {"data_dir", "out"}}
+    left |= {"evaluate": {"data_dir"}}
     return [
         pytest.param(
             command,
@@ -136,6 +156,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     torch.manual_seed(0)
     model = torch_ref.models.create_model("simple_cnn", channels=(2, 2), hidden=4)
     torch.save(model.state_dict(), "there.pth")
+    Image.new("RGB", (8, 8)).save("there.png")
     return here
 
 
@@ -145,7 +166,7 @@ def test_an_option_is_refused_in_one_line_or_does_what_it_says(
 ):
     kind, quick = COMMANDS[command]
     arguments = [command, *quick.arguments]
-    positional = {"input": 1, "output": 2}.get(field)
+    positional = {"input": 1, "weights": 1, "output": 2, "images": 2}.get(field)
     if positional:
         arguments[positional] = VALUES[name]
     else:
@@ -164,7 +185,10 @@ def test_an_option_is_refused_in_one_line_or_does_what_it_says(
     assert stop.value.code == cli.BAD_INPUT, f"{VALUES[name][:40]!r} was taken: {output[-300:]}"
     assert errors.startswith("error: ") and errors.count("\n") == 1 and len(errors) < 1500, errors
     assert errors[:-1].isprintable()
-    assert os.listdir(folder) == ["there.pth"] and (folder / "../../kept").read_text() == "mine"
+    assert (
+        sorted(os.listdir(folder)) == ["there.png", "there.pth"]
+        and (folder / "../../kept").read_text() == "mine"
+    )
 
 
 def refuse() -> None:
