@@ -314,9 +314,10 @@ def _stages(
     """Each of twice the channels of the one before, and from the second on of half its pixels."""
 
     def walk(stage: int, depth: int, x: _Map) -> _Map:
+        planes = first * 2**stage
         for index in range(depth):
             stride = 2 if stage > 0 and index == 0 else 1
-            path, planes = f"layer{stage + 1}.{index}", first * 2**stage
+            path = f"layer{stage + 1}.{index}"
             x = net.holding(path, "block", x, lambda x, p=path, s=stride: block(p, x, planes, s))
         return x
 
