@@ -17,6 +17,7 @@ from jax_impl.models import registry
 from parity.shell import cli
 from parity.shell.chosen import chosen_training
 from parity.shell.earlier import options_of
+from parity.shell.look_options import CompareOptions, SummaryOptions
 from parity.shell.options import (
     RUNG_PURPOSES,
     ConvertOptions,
@@ -41,6 +42,8 @@ Options = (
     | Annotated[ExportOptions, tyro.conf.subcommand("export")]
     | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
     | Annotated[PrepareOptions, tyro.conf.subcommand("prepare")]
+    | Annotated[SummaryOptions, tyro.conf.subcommand("summary")]
+    | Annotated[CompareOptions, tyro.conf.subcommand("compare")]
     | Annotated[ListOptions, tyro.conf.subcommand("list")]
 )
 
@@ -79,6 +82,14 @@ EXAMPLES = {
         "parity prepare --archive cifar-10-binary.tar.gz --data-dir ~/data",
     ),
     "recipes": ("parity recipes", "parity recipes resnet20_he"),
+    "summary": (
+        "parity summary resnet18:stem=cifar",
+        "parity summary resnet50 --image-size 224 --batch-size 32",
+    ),
+    "compare": (
+        "parity compare runs/one runs/two",
+        "parity compare runs/resnet20-* --plot resnet20.svg",
+    ),
     "list": ("parity list", "parity list --table"),
 }
 """The end of each command's help."""
@@ -120,6 +131,10 @@ def main(options: Any) -> int | None:
             name = _USES[type(options)]
         case ConvertOptions():
             name = "convert"
+        case SummaryOptions():
+            name = "summary"
+        case CompareOptions():
+            name = "compare"
         case _:
             name = "prepare"
     with cli.held_interrupts():

@@ -40,6 +40,7 @@ LONG_WORD = re.compile(r"\S{400,}")
 CHOICE = re.compile(
     r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*?)\)", re.I
 )
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED", "not enough memory", "out of memory", "allocate memory"
 """What JAX and PyTorch say then."""
 
@@ -76,7 +77,9 @@ def parse(
             return tyro.cli(options_type, args=args, prog=prog)
     except SystemExit as stop:
         if stop.code:
-            _tell(f"error: {_unwrapped(_one_line(errors.getvalue()), args)}")
+            plain = COLOUR.sub("", errors.getvalue())  # tyro's, where stdout is a terminal
+            given = [COLOUR.sub("", argument) for argument in args]
+            _tell(f"error: {_unwrapped(_one_line(plain), given)}")
             raise
         if shown := examples.get(next((a for a in args if a in examples), "")):
             print("examples:", *shown, sep="\n  ")
