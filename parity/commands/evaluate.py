@@ -53,7 +53,8 @@ def run(options: EvaluateOptions) -> None:
     for line in evaluation.lines():
         console.line(line)
     told = _told(options, source, choice, mirror) | evaluation.as_json()
-    title = f"{how}, {100 * evaluation.accuracy:.2f} % right of {DATA[choice.name]}"
+    share = f"{100 * evaluation.accuracy:.2f} %"
+    title = f"{how}, {share} right of the test images of {DATA[choice.name]}"
     with whole_directory(out) as staging:
         (staging / JSON).write_text(to_json(told, indent=2) + "\n")
         for name, content in pictures(evaluation, dataset.test.images, title).items():

@@ -54,7 +54,11 @@ class PredictOptions:
     """a run directory of `parity train`, or weights: .safetensors, .pth, .pt, or an Orbax
     checkpoint"""
 
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    images: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="IMAGE...", help_behavior_hint=""),
+    ]
     """files of any kind that Pillow reads and of any size, which are resized to the model's"""
 
     model: MaybeModel = None
