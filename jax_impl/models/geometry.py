@@ -211,7 +211,7 @@ def summary(spec: registry.Spec, image_size: tuple[int, int] | None = None) -> S
         raise InputError(f"images of {_sides(size)} pixels: give sides of 1 to {MOST_PIXELS}")
     if own is not None and size != own:
         raise InputError(f"{spec} is made for images of {_sides(own)}, not {_sides(size)}")
-    net, image = _Net(size), _Map(*size, 3)
+    net, image = _Net(size), _Map(size[0], size[1], 3)
     match spec.entry.block:
         case "cnn":
             _simple_cnn(net, image, spec.options)

@@ -114,7 +114,7 @@ def test_the_table_of_models_says_the_same():
         if name not in registry.MODELS or "MFLOPs" in line:
             continue
         for cell, size, stem in zip(cells[1:], (32, 32, 224), (None, "cifar", None), strict=False):
-            options = {"stem": stem} if stem else {}
+            options: dict[str, Any] = {"stem": stem} if stem else {}
             if name == "simple_cnn":
                 options["image_size"] = size
             if cell:
