@@ -1,6 +1,7 @@
 """What trainings came to, in a table of plain text. Imports no framework."""
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,8 @@ def table(runs: Sequence[Training]) -> list[str]:
         lines = lines_of([name for name in different if name not in LONG], below)
     told = [_shared(runs, facts, different), ""]
     told += [lines[0], "-" * max(map(len, lines)), *lines[1:], ""]
-    told += [note for run in runs if (note := _note(run))]
+    for run in runs:
+        told += textwrap.wrap(_note(run), WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     return told + _legend(runs, both)
 
 
@@ -160,7 +162,8 @@ def _note(run: Training) -> str:
     """What is to be said of a run that is not over."""
     unclear = sum(loss is None for loss in run.losses)
     if run.over:
-        return f"{run.name}: {unclear} losses were infinite or NaN" if unclear else ""
+        few = f"{unclear} of {len(run.losses)} losses"
+        return f"{run.name}: {few} infinite or NaN" if unclear else ""
     where = f"epoch {run.done} of {run.epochs}"
     if run.stopped:
         return f"{run.name} stopped after {where}: the loss was infinite or NaN"
@@ -170,7 +173,7 @@ def _note(run: Training) -> str:
 def _legend(runs: Sequence[Training], both: bool) -> list[str]:
     kinds = {run.held_out for run in runs}
     where = "" if len(kinds) > 1 else f" of the {kinds.pop()} images"
-    lines = [f"loss: of the last epoch, in training; best, last: accuracy in %{where}"]
+    lines = [f"loss: of the last epoch; best, last: accuracy in %{where}"]
     if len(kinds) > 1:
         lines.append("on: which images these accuracies are of, test or validation")
     if both:

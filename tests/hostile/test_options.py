@@ -11,7 +11,7 @@ import torch
 
 import torch_ref.models
 from parity.program import EXAMPLES, Options, main
-from parity.shell import cli, options
+from parity.shell import cli, look_options, options
 
 SMALL = "simple_cnn:channels=2,2:hidden=4"
 VALUES = {
@@ -82,6 +82,8 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
     "prepare": (options.PrepareOptions, Command([], {})),
     "list": (options.ListOptions, Command([], {})),
     "recipes": (options.RecipesOptions, Command([], {})),
+    "summary": (look_options.SummaryOptions, Command(["simple_cnn"], {})),
+    "compare": (look_options.CompareOptions, Command(["there"], {})),
     "speed": (
         options.SpeedOptions,
         Command(
@@ -98,6 +100,14 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
     ),
 }
 
+
+POSITIONAL = {
+    ("convert", "input"): 1,
+    ("convert", "output"): 2,
+    ("summary", "model"): 1,
+    ("compare", "runs"): 1,
+}
+"""Where on the command line an option without a name stands."""
 
 DONE = {("train", "minus one"), ("run", "control characters"), ("convert", "zero")}
 """Of what is taken, these are tried at once."""
@@ -145,7 +155,7 @@ def test_an_option_is_refused_in_one_line_or_does_what_it_says(
 ):
     kind, quick = COMMANDS[command]
     arguments = [command, *quick.arguments]
-    positional = {"input": 1, "output": 2}.get(field)
+    positional = POSITIONAL.get((command, field))
     if positional:
         arguments[positional] = VALUES[name]
     else:

@@ -34,7 +34,10 @@ MODELS = [
     "simple_cnn:channels=4,4:kernel_size=4:pool_size=3:image_size=64",
     "simple_cnn:channels=4:kernel_size=1:pool_size=1:image_size=9",
 ]
-DEEP = "resnet101", "resnet152", "resnext101", "wide_resnet", "resnet110", "resnext50_32x4d:"
+DEEP = (
+    "resnet101", "resnet152", "resnext101", "wide_resnet", "resnext50_32x4d:",
+    "resnet44", "resnet56", "resnet110",
+)  # fmt: skip
 FEW = [
     pytest.param(text, marks=pytest.mark.proof) if text.startswith(DEEP) else text
     for text in MODELS
