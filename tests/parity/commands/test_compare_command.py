@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,15 +14,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, NotFinite
 from parity.program import EXAMPLES, Options, main
 from parity.report import curves
 from parity.report.columns import columns
 from parity.report.runs import NAME, short_names, unique_names
-from parity.shell import cli
+from parity.shell import cli, data_choice
+from parity.shell.chosen import chosen_training
 from parity.shell.earlier import SETTINGS
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import RECIPES
+from parity.shell.run_directory import RunDirectory, config_of
 
 
 def config(recipe: Any = "resnet20_short", **changes: Any) -> dict[str, Any]:
@@ -91,6 +94,25 @@ def test_two_runs_of_both_frameworks(here, capsys):
     assert any("accuracy in % of the test images" in line for line in lines)
 
 
+def test_what_a_run_directory_writes_is_read(here, capsys):
+    options = TrainOptions(recipe="resnet20_short", seed=7, data="digits", lr=0.3)
+    spec, recipe = chosen_training(options)
+    for framework in ("jax", "torch"):
+        with RunDirectory(here / framework, str(spec), framework) as directory:
+            choice = data_choice.Choice("digits", "as asked")
+            directory.config(config_of(options, spec, recipe, choice, framework, "cpu"))
+            for row in rows(2, over=framework == "jax"):
+                directory.metrics(**row)
+            if framework == "torch":
+                directory.stopped(NotFinite(math.nan, 3, 21), 0.3, 0)
+    lines = told(capsys, "jax", "torch")
+    assert lines[0] == "2 trainings of resnet20, recipe resnet20_short"
+    assert cells(lines, "jax") == "jax JAX 12 1.0000 75.00 75.00 21.0".split()
+    assert cells(lines, "torch") == "torch PyTorch 2 of 12 NaN 70.00 70.00 21.0".split()
+    assert "torch stopped after epoch 2 of 12: the loss was infinite or NaN" in lines
+
+
+@pytest.mark.proof
 def test_runs_of_the_command_itself(here, capsys):
     small = ["train", "--model", "simple_cnn:channels=2,2:hidden=8", "--data", "digits"]
     small += ["--batch-size", "300", "--device", "cpu", "--checkpoint-every", "0"]
