@@ -43,7 +43,6 @@ class Module:
             and so perhaps more than the image has. Once all pixels are read together, by a global
             average or a linear layer: of the image's own pixels those that they depend on.
         stride: pixels of the image from one pixel of the output to the next; None without axes.
-        inside: how many modules that are listed hold it.
         holds: whether it holds others that are listed, whose numbers are within its own.
     """
 
@@ -55,7 +54,6 @@ class Module:
     flops: int
     field: tuple[int, int]
     stride: int | None
-    inside: int = 0
     holds: bool = False
 
 
@@ -126,7 +124,6 @@ class _Net:
     def __init__(self, image_size: tuple[int, int]):
         self.image_size = image_size
         self.modules: list[Module] = []
-        self._inside = 0
 
     def conv(
         self, path: str, x: _Map, out: int, size: int, *,
@@ -153,7 +150,7 @@ class _Net:
     def mean(self, path: str, x: _Map) -> tuple[int, tuple[int, int]]:
         """The global average: its features, and the field of each."""
         field = self.whole(x)
-        self.modules.append(Module(path, "mean", (x.c,), 0, 0, 0, field, None, self._inside))
+        self.modules.append(Module(path, "mean", (x.c,), 0, 0, 0, field, None))
         return x.c, field
 
     def whole(self, x: _Map) -> tuple[int, int]:
@@ -162,15 +159,13 @@ class _Net:
 
     def linear(self, path: str, inputs: int, out: int, field: tuple[int, int]) -> None:
         count, flops = (inputs + 1) * out, 2 * inputs * out
-        made = Module(path, "linear", (out,), count, 0, flops, field, None, self._inside)
+        made = Module(path, "linear", (out,), count, 0, flops, field, None)
         self.modules.append(made)
 
     def holding(self, path: str, kind: str, x: _Map, walk: Callable[[_Map], _Map]) -> _Map:
         """A module that holds those which `walk` lists, before them."""
         at = len(self.modules)
-        self._inside += 1
         y = walk(x)
-        self._inside -= 1
         within = [module for module in self.modules[at:] if not module.holds]
         self._add(path, kind, y)
         made = dataclasses.replace(
@@ -190,7 +185,7 @@ class _Net:
         size = y.last - y.first + 1
         shape, field = (y.h, y.w, y.c), (size, size)
         self.modules.append(
-            Module(path, kind, shape, parameters, statistics, flops, field, y.stride, self._inside)
+            Module(path, kind, shape, parameters, statistics, flops, field, y.stride)
         )
 
 
@@ -211,7 +206,7 @@ def summary(spec: registry.Spec, image_size: tuple[int, int] | None = None) -> S
         raise InputError(f"images of {_sides(size)} pixels: give sides of 1 to {MOST_PIXELS}")
     if own is not None and size != own:
         raise InputError(f"{spec} is made for images of {_sides(own)}, not {_sides(size)}")
-    net, image = _Net(size), _Map(*size, 3)
+    net, image = _Net(size), _Map(size[0], size[1], 3)
     match spec.entry.block:
         case "cnn":
             _simple_cnn(net, image, spec.options)

@@ -6,9 +6,12 @@ from pathlib import Path
 from jax_impl.errors import InputError, shown
 from parity.report.curves import Run, check_suffix, draw
 from parity.report.run_table import table
-from parity.report.runs import read_trainings
+from parity.report.runs import Training, read_trainings
 from parity.shell.files import cannot_write, check_place, default_out
 from parity.shell.look_options import CompareOptions
+
+MOST_DOUBLE = 6
+"""Runs that are drawn with two curves of accuracy each; more would hide each other."""
 
 
 def run(options: CompareOptions) -> None:
@@ -21,8 +24,21 @@ def run(options: CompareOptions) -> None:
         plot.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(plot, error) from error
-    draw([Run(told.name, told.rows, told.model, told.framework) for told in trainings], plot)
+    crowded = len(trainings) > MOST_DOUBLE
+    draw([_curves(training, crowded) for training in trainings], plot)
+    if crowded:
+        lines.append(
+            f"of more than {MOST_DOUBLE} runs the picture leaves out the training accuracy"
+        )
     print("\n".join([*lines, "", f"curves: {plot}"]))
+
+
+def _curves(training: Training, crowded: bool) -> Run:
+    rows = [
+        {name: value for name, value in row.items() if not (crowded and name == "train_accuracy")}
+        for row in training.rows
+    ]
+    return Run(training.name, rows, training.model, training.framework)
 
 
 def _check_plot(plot: Path) -> None:

@@ -7,7 +7,7 @@ WIDTH = 80
 """Of a terminal, in letters."""
 _LEAST = 8
 """Letters of a column of words, however narrow the table must be."""
-_GAP = "  "
+_GAP, _INDENT = "  ", "    "
 
 
 def columns(
@@ -16,6 +16,7 @@ def columns(
     words: Collection[str],
     width: int = WIDTH,
     gap: str = _GAP,
+    below: Sequence[str] = (),
 ) -> list[str]:
     """The lines of a table that is no wider than `width`, where its numbers leave room for that.
 
@@ -26,6 +27,7 @@ def columns(
             others hold numbers, aligned to the right and never broken.
         width: letters of a line.
         gap: between two columns.
+        below: what stands under each row, indented; by default nothing does.
     """
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     while sum(widths) + len(gap) * (len(widths) - 1) > width:
@@ -34,7 +36,7 @@ def columns(
             break
         widths[max(broken, key=lambda i: widths[i])] -= 1
     lines = []
-    for row in (header, *rows):
+    for row, text in zip((header, *rows), ("", *(below or [""] * len(rows))), strict=True):
         cells = [
             _broken(cell, size) if name in words else [cell]
             for cell, size, name in zip(row, widths, header, strict=True)
@@ -46,6 +48,14 @@ def columns(
                 for part in [cell[number] if number < len(cell) else ""]
             ]
             lines.append(gap.join(parts).rstrip())
+        if text:
+            lines += textwrap.wrap(
+                text,
+                width,
+                initial_indent=_INDENT,
+                subsequent_indent=_INDENT,
+                break_on_hyphens=False,
+            )
     return lines
 
 

@@ -20,7 +20,10 @@ from parity.shell.files import write_whole
 SUFFIXES = (".png", ".svg")
 FRAMEWORKS = {"jax": "JAX", "torch": "PyTorch"}
 
-_HUES = ("#2563b0", "#d9661f", "#1b8a5a", "#8e44ad", "#b8860b", "#c0392b", "#16a2b8", "#6b7280")
+_HUES = (
+    "#2563b0", "#d9661f", "#1b8a5a", "#8e44ad", "#b8860b", "#c0392b", "#16a2b8", "#6b7280",
+    "#d94f9d", "#8fb339", "#6b3e1f", "#111111",
+)  # fmt: skip
 _FEW = 30
 """So many epochs have a mark each; where marks would touch, the line alone says more."""
 _SPREAD = 100.0

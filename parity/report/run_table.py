@@ -1,15 +1,17 @@
 """What trainings came to, in a table of plain text. Imports no framework."""
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from jax_impl.data.augmentation import Augmentation
 from jax_impl.errors import shown
-from parity.report.columns import columns
+from parity.report.columns import WIDTH, columns
 from parity.report.curves import FRAMEWORKS
 from parity.report.runs import Training
 from parity.shell.earlier import SETTINGS
+from parity.shell.options import RecipeName
 from parity.shell.recipes import RECIPES, Recipe
 
 _FIELDS = {field.name: field.default for field in dataclasses.fields(Recipe)}
@@ -20,6 +22,9 @@ OPTIONS = (
 """What may differ between two trainings of one model, beside their framework and epochs."""
 _ABSENT = {"deterministic": False, "precision": "float32", "init": "torch"}
 """What a config.json of before an option was there means."""
+LONG = ("model", "options")
+"""What stands below a run where there is no room beside it."""
+UNBOUNDED = 100_000
 LONGEST = 60
 """Letters of one option's value."""
 NONE = "-"
@@ -37,24 +42,30 @@ def table(runs: Sequence[Training]) -> list[str]:
     facts = {
         "model": [shown(run.model, LONGEST) for run in runs],
         "in": [FRAMEWORKS[run.framework] for run in runs],
+        "on": [run.held_out.replace("validation", "val.") for run in runs],
         "options": differing(runs),
-        "accuracy": [run.held_out for run in runs],
     }
     different = {name: cells for name, cells in facts.items() if len({*cells}) > 1}
     both = any(run.held_out == "validation" and run.over for run in runs)
-    header = ("run", *different, "epochs", "loss", "best", "last", *(["test"] if both else []), "s")
-    rows = [
-        (
-            run.name,
-            *(cells[i] for cells in different.values()),
-            *_numbers(run, both),
-        )
-        for i, run in enumerate(runs)
-    ]
-    lines = columns(header, rows, {"run", *different})
+    last = ["epochs", "loss", "best", "last", *(["test"] if both else []), "s"]
+    numbers = [_numbers(run, both) for run in runs]
+
+    def lines_of(names: Sequence[str], below: Sequence[str] = (), width: int = WIDTH) -> list[str]:
+        rows = [
+            (run.name, *(different[name][i] for name in names), *numbers[i])
+            for i, run in enumerate(runs)
+        ]
+        return columns(["run", *names, *last], rows, {"run", *names}, width, below=below)
+
+    lines = lines_of([*different], width=UNBOUNDED)
+    if max(map(len, lines)) > WIDTH:  # what takes the most room has lines of its own
+        texts = [different[name] for name in LONG if name in different]
+        below = [", ".join(filter(None, parts)) for parts in zip(*texts, strict=True)]
+        lines = lines_of([name for name in different if name not in LONG], below)
     told = [_shared(runs, facts, different), ""]
     told += [lines[0], "-" * max(map(len, lines)), *lines[1:], ""]
-    told += [note for run in runs if (note := _note(run))]
+    for run in runs:
+        told += textwrap.wrap(_note(run), WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     return told + _legend(runs, both)
 
 
@@ -63,13 +74,13 @@ def differing(runs: Sequence[Training]) -> list[str]:
 
     Of a recipe that is named only what the run has otherwise is told, where the recipes differ.
     """
-    names = [_recipe(run) for run in runs]
+    names: list[RecipeName | None] = [_recipe(run) for run in runs]
     several = len({*names}) > 1
     values = [{name: _value(run, name) for name in OPTIONS} for run in runs]
     found = []
     for name, own in zip(names, values, strict=True):
         words = [name or "no recipe"] if several else []
-        usual = _values_of(RECIPES[name].recipe) if several and name else {}
+        usual = _usual(name) if several else {}
         for option in OPTIONS:
             same = all(own[option] == other[option] for other in values)
             if not same and not (option in usual and usual[option] == own[option]):
@@ -78,14 +89,16 @@ def differing(runs: Sequence[Training]) -> list[str]:
     return found
 
 
-def _recipe(run: Training) -> Any:
+def _recipe(run: Training) -> RecipeName | None:
     """The recipe's name; None of a run without one, or of a name that is not known here."""
     name = run.config.get("recipe")
-    return name if isinstance(name, str) and name in RECIPES else None
+    return next((known for known in RECIPES if known == name), None)
 
 
-def _values_of(recipe: Recipe) -> dict[str, str]:
-    return {name: _text(value) for name, value in dataclasses.asdict(recipe).items()}
+def _usual(name: RecipeName | None) -> dict[str, str]:
+    """The options that a recipe's name stands for; without one those that are left out."""
+    values = dataclasses.asdict(RECIPES[name].recipe) if name else _FIELDS
+    return {k: _text(v) for k, v in values.items() if v is not dataclasses.MISSING}
 
 
 def _value(run: Training, name: str) -> str:
@@ -147,8 +160,10 @@ def _shared(
 
 def _note(run: Training) -> str:
     """What is to be said of a run that is not over."""
+    unclear = sum(loss is None for loss in run.losses)
     if run.over:
-        return ""
+        few = f"{unclear} of {len(run.losses)} losses"
+        return f"{run.name}: {few} infinite or NaN" if unclear else ""
     where = f"epoch {run.done} of {run.epochs}"
     if run.stopped:
         return f"{run.name} stopped after {where}: the loss was infinite or NaN"
@@ -157,8 +172,10 @@ def _note(run: Training) -> str:
 
 def _legend(runs: Sequence[Training], both: bool) -> list[str]:
     kinds = {run.held_out for run in runs}
-    where = "of each run's images" if len(kinds) > 1 else f"of the {kinds.pop()} images"
-    lines = [f"loss: of the last epoch, in training; best, last: accuracy in % {where}"]
+    where = "" if len(kinds) > 1 else f" of the {kinds.pop()} images"
+    lines = [f"loss: of the last epoch; best, last: accuracy in %{where}"]
+    if len(kinds) > 1:
+        lines.append("on: which images these accuracies are of, test or validation")
     if both:
         lines.append("test: accuracy in % of the test images, at the end")
     return [*lines, "s: seconds of training, without evaluation"]

@@ -86,7 +86,8 @@ class Training:
     @property
     def accuracies(self) -> list[float]:
         """Of the images `held_out`, epoch by epoch, in [0, 1]; where nothing was measured none."""
-        told = {row["epoch"]: row.get(f"{self.held_out}_accuracy") for row in self.rows}
+        name = f"{self.held_out}_accuracy"
+        told = {row["epoch"]: row[name] for row in self.rows if name in row}
         return [value for _, value in sorted(told.items()) if value is not None]
 
     @property

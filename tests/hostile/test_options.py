@@ -12,7 +12,7 @@ from PIL import Image
 
 import torch_ref.models
 from parity.program import EXAMPLES, Options, main
-from parity.shell import cli, options, use_options
+from parity.shell import cli, look_options, options, use_options
 
 SMALL = "simple_cnn:channels=2,2:hidden=4"
 VALUES = {
@@ -95,6 +95,8 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
     "prepare": (options.PrepareOptions, Command([], {})),
     "list": (options.ListOptions, Command([], {})),
     "recipes": (options.RecipesOptions, Command([], {})),
+    "summary": (look_options.SummaryOptions, Command(["simple_cnn"], {})),
+    "compare": (look_options.CompareOptions, Command(["there"], {})),
     "speed": (
         options.SpeedOptions,
         Command(
@@ -111,6 +113,19 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
     ),
 }
 
+
+POSITIONAL = {
+    ("convert", "input"): 1,
+    ("convert", "output"): 2,
+    ("summary", "model"): 1,
+    ("compare", "runs"): 1,
+    ("evaluate", "weights"): 1,
+    ("predict", "weights"): 1,
+    ("predict", "images"): 2,
+    ("export", "weights"): 1,
+    ("export", "output"): 2,
+}
+"""Where on the command line an option without a name stands."""
 
 DONE = {
     ("train", "minus one"),
@@ -166,7 +181,7 @@ def test_an_option_is_refused_in_one_line_or_does_what_it_says(
 ):
     kind, quick = COMMANDS[command]
     arguments = [command, *quick.arguments]
-    positional = {"input": 1, "weights": 1, "output": 2, "images": 2}.get(field)
+    positional = POSITIONAL.get((command, field))
     if positional:
         arguments[positional] = VALUES[name]
     else:
