@@ -6,11 +6,10 @@ Rewrites what stands between `<!-- figures: NAME -->` and `<!-- end -->`; a test
 """
 
 import dataclasses
-import json
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.speed_figures import (
     ROOT,
     again,
+    indented,
     level,
     load,
     lowerings,
@@ -28,6 +28,7 @@ from benchmarks.speed_figures import (
     wrapped,
     xeon,
 )
+from benchmarks.training_figures import metrics, trained, training
 from jax_impl.errors import InputError
 from parity.ladder.result import Result
 from parity.report.report import line
@@ -89,28 +90,18 @@ def sample() -> str:
     results = [Result(**row) for row in report["results"] if row["model"] == "simple_cnn"]
     lines = ["data: CIFAR-10, prepared in ~/.cache/jax-torch-parity from cifar-10-binary.tar.xz"]
     lines += [line(each) for each in results if each.rung == "forward"] + ["..."]
-    for training in report["comparison"][:2]:
-        lines += [f"{training['model']} in {training['framework']}:", *printed(training)]
+    for side in report["comparison"][:2]:
+        lines += [f"{side['model']} in {side['framework']}:", *printed(side)]
     lines += [line(each) for each in results if each.rung == "accuracy"]
     lines += ["...", f"PASSED: all {len(report['results'])} checks"]
     lines += ["report: runs/parity-20261124-201042/report.html, report.md and report.json"]
     return indented(lines)
 
 
-def training() -> str:
-    """What a training prints, in part."""
-    return indented(printed(load("cifar10/report")["comparison"][0]))
-
-
-def printed(training: dict[str, Any]) -> list[str]:
+def printed(side: dict[str, Any]) -> list[str]:
     """The notebook's lines."""
-    first, accuracy = training["losses"][0], training["accuracy"]
+    first, accuracy = side["losses"][0], side["accuracy"]
     return [f"Epoch 1, Loss: {first:.3f}", "...", f"Accuracy: {100 * accuracy:.2f} %"]
-
-
-def indented(lines: Iterable[str]) -> str:
-    """As a page shows what is printed."""
-    return "\n".join(f"    {each}" for each in lines)
 
 
 def planted() -> str:
@@ -330,8 +321,7 @@ def gpu() -> str:
     bits = (ROOT / "benchmarks/gpu/checks/deterministic.txt").read_text().splitlines()[-1].strip()
     losses, accuracies = {}, {}
     for framework in ("jax", "torch"):
-        path = ROOT / f"benchmarks/gpu/accuracy/{framework}/metrics.jsonl"
-        lines = [json.loads(row) for row in path.read_text().splitlines()]
+        lines = metrics(f"gpu/accuracy/{framework}")
         losses[framework] = ", ".join(f"{row['loss']:.3f}" for row in lines if "loss" in row)
         found = [row["test_accuracy"] for row in lines if "test_accuracy" in row]
         accuracies[framework] = (
@@ -362,6 +352,7 @@ def gpu() -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "sample": sample,
     "training": training,
+    "trained": trained,
     "planted": planted,
     "results": results,
     "speed": speed,

@@ -25,6 +25,11 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: Iterabl
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
+def indented(lines: Iterable[str]) -> str:
+    """As a page shows what is printed."""
+    return "\n".join(f"    {each}" for each in lines)
+
+
 def wrapped(text: str, width: int = 100) -> str:
     """Lines of a page, broken between words."""
     lines = [""]

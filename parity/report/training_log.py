@@ -10,6 +10,21 @@ from parity.shell.run_directory import RunDirectory
 CURVES = "curves.png"
 
 
+def epoch_line(row: dict[str, Any]) -> str:
+    """What is printed of an epoch, whose row in metrics.jsonl this is."""
+    name = "test" if "test_accuracy" in row else "validation"
+    return (
+        f"Epoch {row['epoch']}, Loss: {row['loss']:.3f}, "
+        f"training {100 * row['train_accuracy']:.2f} %, "
+        f"{name} {100 * row[f'{name}_accuracy']:.2f} %, lr {row['lr']:.3g}, {row['seconds']:.1f} s"
+    )
+
+
+def accuracy_line(accuracy: float) -> str:
+    """What is printed at the end of a training."""
+    return f"Accuracy: {100 * accuracy:.2f} %"
+
+
 class TrainingLog:
     """Of one training, in its run directory.
 
@@ -52,10 +67,6 @@ class TrainingLog:
 
     def epoch(self, epoch: Any, step: int, lr: float, accuracy: float) -> None:
         """After one, evaluated."""
-        self._console.line(
-            f"Epoch {epoch.number}, Loss: {epoch.loss:.3f}, training {100 * epoch.accuracy:.2f} %, "
-            f"{self._name} {100 * accuracy:.2f} %, lr {lr:.3g}, {epoch.seconds:.1f} s"
-        )
         row = {
             "epoch": epoch.number,
             "step": step,
@@ -65,6 +76,7 @@ class TrainingLog:
             "lr": lr,
             "seconds": epoch.seconds,
         }
+        self._console.line(epoch_line(row))
         self._directory.metrics(**row)
         if self._events is not None:
             for name, value in row.items():
@@ -74,7 +86,7 @@ class TrainingLog:
 
     def end(self, epochs: int, test_accuracy: float) -> None:
         """After the last one; the accuracy is that of the test images."""
-        self._console.line(f"Accuracy: {100 * test_accuracy:.2f} %")
+        self._console.line(accuracy_line(test_accuracy))
         self._directory.metrics(epoch=epochs, test_accuracy=test_accuracy)
 
     def close(self) -> None:

@@ -200,7 +200,7 @@ RECIPES: dict[RecipeName, Named] = {
     "resnet20_short": Named(
         "resnet20",
         _SHORT,
-        "this project's, for two cores",
+        "this project's, for two cores: 87.96 % there, 88.58 % with --mirror, one run each",
     ),
     "resnet18_short": Named(
         "resnet18:stem=cifar",
