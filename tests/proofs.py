@@ -6,6 +6,10 @@ _RIGHT = "tests/parity/test_ports.py::test_a_right_port_passes"
 _FAMILY = "tests/jax_impl/models/test_family.py::test"
 _RECIPE = "tests/parity/commands/test_recipes.py::test"
 _TRAINING = "tests/parity/diagnosis/test_training_causes.py::test"
+_RESUME = "tests/parity/commands/test_resume_command.py::test"
+_DAMAGED = (
+    "tests/jax_impl/training/test_resume.py::test_a_damaged_one_is_told_and_an_older_one_taken"
+)
 PROOFS = {
     f"{_BUG}[frozen bias]",
     f"{_BUG}[learning rate decays each step]",
@@ -43,4 +47,39 @@ PROOFS = {
     f"{_RECIPE}_a_recipe_trains_alike[simple_cnn:channels=4,4:hidden=8-cosine]",
     f"{_RECIPE}_a_recipe_trains_alike[simple_cnn:channels=4,4:hidden=8-warm-up alone]",
     f"{_RECIPE}_a_recipe_trains_alike[simple_cnn:channels=4,4:hidden=8-the notebook's]",
+    *(
+        f"{_RESUME}_a_stopped_run_goes_on_bit_for_bit[{case}]"
+        for case in (
+            "jax-within",
+            "jax-end",
+            "jax as PyTorch-second",
+            "jax as PyTorch-end",
+            "torch-within",
+            "torch-end",
+        )  # fmt: skip
+    ),
+    f"{_RESUME}_options_replace_what_a_config_says[jax]",
+    f"{_RESUME}_events_for_tensorboard[jax]",
+    "tests/parity/commands/test_train_command.py::"
+    "test_two_deterministic_runs_in_bfloat16_are_the_same[train_jax.py]",
+    "tests/parity/commands/test_train_command.py::test_both_scripts_augment_alike",
+    "tests/parity/commands/test_run_command.py::test_the_data_rung_on_cifar10",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[decay_norms]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[label_smoothing]",
+    f"{_RECIPE}_what_one_side_does_otherwise_shows[schedule]",
+    *(
+        f"{_DAMAGED}[{case}]"
+        for case in (
+            "tensors missing",
+            "no tensors at all",
+            "progress not UTF-8",
+            "a bit in the list",
+            "tensors empty",
+            "an empty list",
+            "another step",
+            "no list",
+            "the progress of before",
+            "rows left out",
+        )  # fmt: skip
+    ),
 }

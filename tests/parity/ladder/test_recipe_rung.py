@@ -175,9 +175,6 @@ def no_mirror(patch):
     patch.setattr("parity.diagnosis.recipe.in_jax", faulty)
 
 
-QUICK = ("cutout before normalising",)
-
-
 def test_twins_agree(pair):
     inputs, training = recipe.run(pair, load_digits().train, 0, "cpu")
     assert inputs.passed and inputs.measured == 0
@@ -193,9 +190,8 @@ def test_twins_with_statistics_agree(name):
     )
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.proof]) for n in BUGS]
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_caught_and_named(name, pair, monkeypatch):
     part, cause, patch = BUGS[name]
     patch(monkeypatch)
