@@ -82,4 +82,14 @@ PROOFS = {
             "rows left out",
         )  # fmt: skip
     ),
+    "tests/hostile/test_steps.py::test_the_old_or_the_new_is_whole[orbax]",
+    "tests/hostile/test_mutations.py::test_500_changes[weights]",
+    "tests/parity/commands/test_run_command.py::test_a_reader_that_goes_away_leaves_the_report",
+    "tests/parity/commands/test_train_command.py::"
+    "test_an_interruption_gets_one_line[train_torch.py]",
+    *(
+        "tests/parity/commands/test_train_command.py::"
+        f"test_bad_input_gets_one_line_and_exits_with_2[{case}-train_torch.py]"
+        for case in ("arguments7-tf32: a CPU has none", "arguments6---device tpu")
+    ),
 }
