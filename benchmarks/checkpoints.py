@@ -69,7 +69,7 @@ def main(options: Options) -> None:
     }
     for turn in range(options.rounds):
         for way in list(WAYS)[:: 1 if turn % 2 else -1]:
-            content["samples"][way].append(seconds(options, WAYS[way]))
+            content["samples"][way].append(timed(options, WAYS[way]))
             path = options.out / "checkpoints.json"
             write_whole(path, (to_json(content, indent=2) + "\n").encode())
     text = to_markdown(content)
@@ -77,7 +77,7 @@ def main(options: Options) -> None:
     print(text)
 
 
-def seconds(options: Options, every: str) -> dict[str, float]:
+def timed(options: Options, every: str) -> dict[str, float]:
     """Of one training: of its epochs alone, and from its first line to the end of its process."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
@@ -87,15 +87,15 @@ def seconds(options: Options, every: str) -> dict[str, float]:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert process.stdout is not None
-        began = ended = 0.0
+        began = 0.0
         for line in process.stdout:
             if "run directory" in line:
                 began = time.perf_counter()
         if process.wait():
             raise InputError(f"{' '.join(command)} ended with status {process.returncode}")
-        ended = time.perf_counter()
+        seconds = time.perf_counter() - began
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        return {"epochs": sum(row.get("seconds", 0) for row in rows), "whole": ended - began}
+        return {"epochs": sum(row.get("seconds", 0) for row in rows), "whole": seconds}
 
 
 def to_markdown(content: dict[str, Any]) -> str:
@@ -115,10 +115,8 @@ def to_markdown(content: dict[str, Any]) -> str:
     ]
     whole = {way: [each["whole"] for each in runs] for way, runs in samples.items()}
     for way, runs in samples.items():
-        epochs, times = (
-            estimate([each["epochs"] for each in runs]),
-            ratio(whole[way], whole["none"]),
-        )
+        epochs = estimate([each["epochs"] for each in runs])
+        times = ratio(whole[way], whole["none"])
         lines.append(
             f"| {way} | {epochs.median:.1f} | {estimate(whole[way]).median:.1f} | "
             f"{times.median:.3f} | {times.low:.3f} to {times.high:.3f} |"

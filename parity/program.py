@@ -8,7 +8,7 @@ import operator
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
@@ -32,20 +32,33 @@ from parity.shell.options import (
 from parity.shell.recipes import RECIPES, check_run
 from parity.shell.use_options import EvaluateOptions, ExportOptions, PredictOptions
 
-Options = (
-    Annotated[RunOptions, tyro.conf.subcommand("run")]
-    | Annotated[SpeedOptions, tyro.conf.subcommand("speed")]
-    | Annotated[TrainOptions, tyro.conf.subcommand("train")]
-    | Annotated[RecipesOptions, tyro.conf.subcommand("recipes")]
-    | Annotated[EvaluateOptions, tyro.conf.subcommand("evaluate")]
-    | Annotated[PredictOptions, tyro.conf.subcommand("predict")]
-    | Annotated[ExportOptions, tyro.conf.subcommand("export")]
-    | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
-    | Annotated[PrepareOptions, tyro.conf.subcommand("prepare")]
-    | Annotated[SummaryOptions, tyro.conf.subcommand("summary")]
-    | Annotated[CompareOptions, tyro.conf.subcommand("compare")]
-    | Annotated[ListOptions, tyro.conf.subcommand("list")]
-)
+COMMANDS: dict[str, type] = {
+    "run": RunOptions,
+    "speed": SpeedOptions,
+    "train": TrainOptions,
+    "recipes": RecipesOptions,
+    "evaluate": EvaluateOptions,
+    "predict": PredictOptions,
+    "export": ExportOptions,
+    "convert": ConvertOptions,
+    "prepare": PrepareOptions,
+    "summary": SummaryOptions,
+    "compare": CompareOptions,
+    "list": ListOptions,
+}
+"""Their options, in the order in which the help names them."""
+
+
+def _union(**defaults: Any) -> Any:
+    """The options of every command as tyro takes them; of some with other defaults."""
+    parts = []
+    for name, kind in COMMANDS.items():
+        given = {"default": defaults[name]} if name in defaults else {}
+        parts.append(Annotated[kind, tyro.conf.subcommand(name, **given)])
+    return functools.reduce(operator.or_, parts)
+
+
+Options = _union()
 
 EXAMPLES = {
     "": ("parity run --models simple_cnn", "parity train --model resnet18 --epochs 2"),
@@ -93,15 +106,11 @@ EXAMPLES = {
     "list": ("parity list", "parity list --table"),
 }
 """The end of each command's help."""
-_USES: dict[type, str] = {
-    EvaluateOptions: "evaluate",
-    PredictOptions: "predict",
-    ExportOptions: "export",
-}
 
 
 def main(options: Any) -> int | None:
     """Returns the exit status. A typo is told before a framework is loaded."""
+    name = next(name for name, kind in COMMANDS.items() if kind is type(options))
     match options:
         case ListOptions(table=False):
             return _list()
@@ -113,30 +122,19 @@ def main(options: Any) -> int | None:
 
             print(table())
             return 0
-        case RunOptions() | SpeedOptions():
+        case RunOptions():
             _need_torch()
-            if isinstance(options, RunOptions):
-                check_run(options)
-            name = "run" if isinstance(options, RunOptions) else "speed"
+            check_run(options)
+        case SpeedOptions():
+            _need_torch()
         case TrainOptions():
             chosen_training(options)
-            if options.framework == "torch":
-                _need_torch()
             name = f"train_{options.framework}"
         case EvaluateOptions() | PredictOptions() | ExportOptions():
             if options.model is not None:
                 registry.parse(options.model)
-            if getattr(options, "framework", "jax") == "torch":
-                _need_torch()
-            name = _USES[type(options)]
-        case ConvertOptions():
-            name = "convert"
-        case SummaryOptions():
-            name = "summary"
-        case CompareOptions():
-            name = "compare"
-        case _:
-            name = "prepare"
+    if getattr(options, "framework", "jax") == "torch":
+        _need_torch()
     with cli.held_interrupts():
         command = importlib.import_module(f"parity.commands.{name}")
     return command.run(options)
@@ -184,8 +182,4 @@ def run(arguments: Sequence[str]) -> NoReturn:
 def _options(arguments: Sequence[str]) -> Any:
     """The `Options`; those of `train` begin with an earlier training's where one is named."""
     earlier = options_of(arguments) if "train" in arguments[:1] else None
-    if earlier is None:
-        return Options
-    train = Annotated[TrainOptions, tyro.conf.subcommand("train", default=earlier)]
-    others = [part for part in get_args(Options) if get_args(part)[0] is not TrainOptions]
-    return functools.reduce(operator.or_, others, train)
+    return Options if earlier is None else _union(train=earlier)

@@ -166,3 +166,41 @@ def server(small_archive, monkeypatch):
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """The run directory of a small net's training in PyTorch on digits, which is mostly right."""
+    from parity.commands import train_torch
+    from parity.shell.options import TrainOptions
+
+    out, small = tmp_path_factory.mktemp("trained") / "run", "simple_cnn:channels=4,6:hidden=16"
+    options = TrainOptions(
+        "torch", model=small, data="digits", epochs=3, lr=5e-3, checkpoint_every=0.0, out=out
+    )
+    assert train_torch.run(options) == 0
+    return out
+
+
+@pytest.fixture
+def parity_command(capfd):
+    """`(arguments) -> (exit status, stdout, stderr)` of a command in this process.
+
+    The precision of products, which commands pin, is put back.
+    """
+    import jax
+
+    import parity.program
+    from parity.shell import cli
+
+    before = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+
+    def command(*arguments: object) -> tuple[object, str, str]:
+        capfd.readouterr()
+        given = [str(argument) for argument in arguments]
+        with pytest.raises(SystemExit) as stop:
+            cli.run(parity.program.main, parity.program.Options, args=given, prog="parity")
+        return (stop.value.code, *capfd.readouterr())
+
+    yield command
+    jax.config.update("jax_default_matmul_precision", before)

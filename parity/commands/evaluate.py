@@ -8,6 +8,7 @@ from jax_impl.models.registry import MOST
 from jax_impl.training.compilation import keep_compiled
 from parity.pairs.classifier import Logits, classifier, log_probabilities
 from parity.pairs.weight_source import Source, find, load
+from parity.report.curves import FRAMEWORKS
 from parity.report.evaluation import Evaluation
 from parity.report.evaluation_pictures import pictures
 from parity.shell import data_choice
@@ -19,7 +20,6 @@ from parity.shell.run_directory import PACKAGES
 from parity.shell.use_options import EvaluateOptions
 
 JSON = "evaluation.json"
-NAMES = {"jax": "JAX", "torch": "PyTorch"}
 DATA = {"cifar10": "CIFAR-10", "digits": "the digits"}
 
 
@@ -45,7 +45,8 @@ def run(options: EvaluateOptions) -> None:
     console.line(choice.reason)
     dataset = load_dataset(choice.name, options.data_dir)
     mirror = options.mirror or source.mirror
-    how = f"{source.spec} in {NAMES[options.framework]}{', with mirror images' if mirror else ''}"
+    how = f"{source.spec} in {FRAMEWORKS[options.framework]}"
+    how += ", with mirror images" if mirror else ""
     console.line(f"weights: {source.path}, {how}")
     size = min(options.batch_size, len(dataset.test.labels))
     logits = classifier(options.framework, source.spec, model, variables, size, mirror)

@@ -155,7 +155,7 @@ def _shared(
     names = {_recipe(run) for run in runs}
     recipe = f", recipe {name}" if len(names) == 1 and (name := names.pop()) else ""
     text = f"{count}{model}{framework}{recipe}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
 
 
 def _note(run: Training) -> str:

@@ -200,7 +200,7 @@ RECIPES: dict[RecipeName, Named] = {
     "resnet20_short": Named(
         "resnet20",
         _SHORT,
-        "this project's, for two cores: 87.96 % there, 88.58 % with --mirror, one run each",
+        "this project's, for two cores: 87.96 % in one run, 88.58 % by it with --mirror",
     ),
     "resnet18_short": Named(
         "resnet18:stem=cifar",

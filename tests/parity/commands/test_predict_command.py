@@ -14,7 +14,7 @@ from jax_impl.data.datasets import load_digits
 from jax_impl.errors import InputError
 from jax_impl.models.model import from_spec
 from jax_impl.training.evaluate import make_logits
-from parity.commands.evaluate import log_probabilities
+from parity.pairs.classifier import log_probabilities
 from parity.pairs.weight_source import find, load
 from parity.shell.images import read_image
 

@@ -23,6 +23,7 @@ from jax_impl.torch_random.generator import Generator
 from jax_impl.training.averaging import averaged
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.state import create_state
+from parity.ladder.rungs.recipe import RECIPE
 from parity.pairs import jax_recipe, torch_recipe
 from parity.pairs.weights import to_arrays
 from parity.shell.recipes import Recipe
@@ -30,28 +31,9 @@ from parity.shell.recipes import Recipe
 IMAGES, SEED = 64, 4
 # The bar of `trajectory`, of losses: what training amplifies.
 BAR = 1e-10
-EVERYTHING = Recipe(
-    batch_size=10,
-    optimizer="sgd",
-    lr=0.05,
-    epochs=3,
-    momentum=0.9,
-    nesterov=True,
-    weight_decay=5e-3,
-    decay_norms=False,
-    schedule="steps",
-    milestones=(1.3, 2.0),
-    gamma=0.2,
-    warmup=0.5,
-    label_smoothing=0.1,
-    clip_norm=0.3,
-    accumulate=2,
-    ema=0.9,
-    augment=Augmentation(crop=4, flip=True, cutout=16),
-)
 COSINE = Recipe(10, "adamw", 1e-3, 3, weight_decay=0.1, decay_norms=False, schedule="cosine")
 RECIPES = {
-    "everything": EVERYTHING,
+    "everything": RECIPE,
     "cosine": COSINE,
     "cosine after a warm-up": dataclasses.replace(COSINE, warmup=1.0, clip_norm=0.5),
     "warm-up alone": Recipe(10, "rmsprop", 1e-4, 3, momentum=0.5, warmup=2.0),
@@ -164,10 +146,10 @@ ONE_SIDED = {
 
 @pytest.fixture(scope="module")
 def reference() -> Trained:
-    return in_torch(SMALL, EVERYTHING)
+    return in_torch(SMALL, RECIPE)
 
 
 @pytest.mark.parametrize("field", ONE_SIDED)
 def test_what_one_side_does_otherwise_shows(field, reference):
-    changed = dataclasses.replace(EVERYTHING, **{field: ONE_SIDED[field]})
+    changed = dataclasses.replace(RECIPE, **{field: ONE_SIDED[field]})
     assert apart(in_jax(SMALL, changed), reference) > 1e4 * BAR

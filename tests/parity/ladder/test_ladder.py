@@ -373,4 +373,4 @@ def test_the_options_name_what_there_is():
     from parity import checking
 
     assert set(jax_impl.models.model.MODELS) == set(torch_ref.models.MODELS)
-    assert set(RUNGS) == {*checking.RUNGS, *replay.RUNGS, "optimizers", "accuracy"}
+    assert set(RUNGS) == {*checking.RUNGS, *replay.RUNGS, "optimizers", "recipe", "accuracy"}
