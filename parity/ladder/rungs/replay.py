@@ -16,7 +16,15 @@ from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import loader_orders
 from parity.ladder.result import Comparison, Result, result
 from parity.ladder.rungs.points import CHAOS
-from parity.ladder.rungs.runs import PARAMETERS_BAR, jax_run, torch_run
+from parity.ladder.rungs.runs import (
+    PARAMETERS_BAR,
+    jax_run,
+    own_noise,
+    reordered,
+    same_in_any_order,
+    torch_run,
+)
+from parity.ladder.rungs.trajectory import SECOND_RUNS
 from parity.ladder.tolerance import NOISE_MULTIPLE
 from parity.pairs.case import Case, precision
 from parity.pairs.pair import Batch, ModelPair, Tensors
@@ -72,8 +80,9 @@ def replay(
 ) -> Result:
     """The losses of so many steps in float64.
 
-    Where they are further apart than the plain bar, a second run of JAX from weights moved by one
-    rounding says how much training amplifies, as in the trajectory.
+    Where they are further apart than the plain bar, second runs of both say how much training
+    amplifies rounding, and are made and counted as in the trajectory: from weights moved by one
+    rounding, with the examples of every batch in another order.
     """
     case = Case(pair, "float64", device)
     torch.manual_seed(seed)
@@ -92,24 +101,46 @@ def replay(
     losses = np.array([(our_run.step(mine), their_run.step(other)) for mine, other in pairs])
     differences = np.abs(losses[:, 0] - losses[:, 1]) / np.abs(losses[:, 1])
     own, told = np.zeros(len(losses)), ""
-    if not (differences <= PARAMETERS_BAR).all():
-        replica = jax_run(case, state, stepper, seed=1)
-        again = np.array([replica.step(batch) for batch in batches])
-        own = _own(again, losses[:, 0])
-        differences, own = differences[own <= CHAOS], own[own <= CHAOS]
+    compared = _judged(differences, own, seed, told)
+    for second in range(1, SECOND_RUNS + 1):
+        if compared.passed:
+            break
+        again = _second_runs(case, (state, expected), batches, stepper, second)
+        own = np.maximum(own, _amplified(again, losses))
         told = (
-            "; a second run of JAX from weights moved by one rounding differs by up to "
-            f"{max(own, default=0.0):.1e}"
+            "; a second run, rounded otherwise, differs from its framework's first by up to "
+            f"{own.max():.1e}"
         )
-    return result(pair.name, "replay", "float64", _judged(differences, own, seed, told))
+        there = own <= CHAOS
+        compared = _judged(differences[there], own[there], seed, told)
+    return result(pair.name, "replay", "float64", compared)
+
+
+def _second_runs(
+    case: Case, states: tuple[Tensors, Tensors], batches: list[Batch], stepper: Any, seed: int
+) -> np.ndarray:
+    """The losses of JAX and of PyTorch, rounded otherwise: [steps, 2]."""
+    ours, theirs = states
+    runs = jax_run(case, ours, stepper, seed), torch_run(case, theirs, seed)
+    reorder = same_in_any_order(case, theirs, batches[0])
+    found = []
+    for number, batch in enumerate(batches, 1):
+        given = reordered(batch, (number, seed)) if reorder else batch
+        found.append([run.step(given) for run in runs])
+    return np.array(found)
+
+
+def _amplified(again: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """By step, what second runs of JAX and PyTorch say of rounding; both losses are [steps, 2]."""
+    return np.array([own_noise(*each) for each in _own(again, first)])
 
 
 def _own(again: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """By step, the most by which JAX's losses have differed from its own so far.
+    """By step, the most by which a framework's losses have differed from its own so far.
 
     A loss that is no number explains nothing.
     """
-    return np.nan_to_num(np.fmax.accumulate(np.abs(again - first) / np.abs(first)), nan=0.0)
+    return np.nan_to_num(np.fmax.accumulate(np.abs(again - first) / np.abs(first), axis=0), nan=0.0)
 
 
 def _judged(differences: np.ndarray, own: np.ndarray, seed: int, told: str) -> Comparison:

@@ -133,6 +133,20 @@ def test_losses_that_are_no_numbers_fail_the_replay():
     assert not replay._judged(differences, own, 0, "").passed
 
 
+def test_the_replay_is_held_to_what_the_noisier_framework_does():
+    """PyTorch's second run is the measure; JAX's alone may say little, or be no rounding at all."""
+    first, far = np.ones((3, 2)), np.array([1.0, 1.0, 1.0 + 2e-8])
+    differences = np.abs(far - 1)
+
+    def judged(*again):
+        own = replay._amplified(first + np.array(again), first)
+        return replay._judged(differences, own, 0, "").passed
+
+    assert judged([0, 0], [1e-11, 1e-11], [1e-10, 5e-9])
+    assert not judged([0, 0], [1e-11, 1e-11], [1e-10, 1e-10])
+    assert not judged([0, 0], [0, 0], [1e-3, 0])
+
+
 def test_a_wrong_gradient_by_the_inputs_alone_is_found():
     pair = pairs.mlp()
 
