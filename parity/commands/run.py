@@ -173,12 +173,10 @@ def _climb(
 def _recipe(pair: ModelPair, ours: Dataset, seed: int, device: str) -> Iterator[Result]:
     """The rung of that name; if it fails, with what departs."""
     found = list(recipe.run(pair, ours.train, seed, device))
-    if all(one.passed for one in found):
-        yield from found
-        return
-    why = recipe_diagnosis.find(pair, ours.train, seed, device)
+    failed = [one for one in found if one.passed is False]
+    why = recipe_diagnosis.find(pair, ours.train, seed, device) if failed else None
     for one in found:
-        yield one if one.passed else dataclasses.replace(one, diagnosis=why)
+        yield dataclasses.replace(one, diagnosis=why) if one in failed else one
 
 
 def _batches(pair: ModelPair, dataset: Dataset, seed: int) -> list[Batch]:

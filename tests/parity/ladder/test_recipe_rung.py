@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -181,8 +182,24 @@ def test_twins_agree(pair):
     assert training.passed and training.measured <= 1e-12
 
 
+def test_what_is_chaotic_is_left_out_and_the_rest_held_to_the_noisier_side():
+    def trained(losses, weight):
+        weights = {"w": np.array([weight])}
+        return recipe.Trained(np.zeros(1), np.array(losses), weights, np.ones(1))
+
+    ours, theirs = trained([1.0, 1 + 1e-9], 1.0), trained([1.0, 1.0], 1.3)
+    assert not recipe.compare_training(ours, theirs).passed
+    moved = trained([1.0, 1 + 2e-9], 1.1), trained([1.0, 1 + 1e-10], 1.2)
+    found = recipe.compare_training(ours, theirs, [moved])
+    assert found.passed and "not compared: 1 of 4 parts" in found.detail
+    quiet = trained([1.0, 1 + 1e-9], 1.1), trained([1.0, 1 + 1e-11], 1.2)
+    assert not recipe.compare_training(ours, theirs, [quiet]).passed
+    broken = trained([1.0, np.nan], 1.0)
+    assert not recipe.compare_training(broken, theirs, [(broken, moved[1])]).passed
+
+
 @pytest.mark.proof
-@pytest.mark.parametrize("name", ["resnet20", "resnet18:width=4"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet18:width=4", "resnet50"])
 def test_twins_with_statistics_agree(name):
     assert all(
         found.passed
