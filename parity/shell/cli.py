@@ -32,6 +32,8 @@ import torch_ref.errors
 BAD_INPUT = 2
 UNEXPECTED = 3
 INTERRUPTED = 130
+BY_SIGTERM = ("by SIGTERM",)
+"""What a KeyboardInterrupt of it says."""
 MOST = 20_000
 """Letters of a line for the user; what a file says makes no more of it."""
 LONGEST_ARGUMENT = 200
@@ -137,7 +139,7 @@ def _ignore_signals() -> None:
 
 def _end(number: int, frame: Any) -> None:
     """SIGTERM is answered as Ctrl-C is: what was begun is taken back, or told."""
-    raise KeyboardInterrupt("by SIGTERM")
+    raise KeyboardInterrupt(*BY_SIGTERM)
 
 
 def _tell(text: str) -> None:
@@ -205,13 +207,18 @@ def _silence() -> None:
 
 
 def _keep_interrupts(unraisable: Any) -> None:
-    """Interrupts anew where Python would drop it: Ctrl-C in a callback of the garbage collector."""
-    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+    """Interrupts anew where Python would drop it: in a callback of the garbage collector.
+
+    By the same signal: Ctrl-C is ignored in a job in the background, and SIGTERM is not.
+    """
+    interrupt = unraisable.exc_value
+    if not isinstance(interrupt, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
+    number = signal.SIGTERM if interrupt.args == BY_SIGTERM else signal.SIGINT
     while True:
         try:
-            threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGINT]).start()
+            threading.Timer(0.01, os.kill, [os.getpid(), number]).start()
             return
         except KeyboardInterrupt:  # the one of another timer: what is raised in here is lost
             continue
