@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils.data import Dataset
 from torchvision import transforms
 
 from torch_ref.data import TRANSFORM
@@ -31,8 +32,36 @@ class Cutout:
         return image
 
 
+class Alternating(Dataset[Any]):
+    """A data set whose images are mirrored in every other epoch, a drawn half in the first.
+
+    Of Jordan 2024, https://arxiv.org/abs/2404.00498, where it replaces a flip that is drawn anew.
+    `epoch` counts from 1, and is to be set before each.
+    """
+
+    def __init__(self, dataset: Any, seed: int):
+        self.dataset, self.epoch = dataset, 1
+        generator = torch.Generator().manual_seed(seed)  # the global one draws what it did
+        self.mirrored = torch.rand(len(dataset), generator=generator) < 0.5
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, Any]:
+        """An image [c, h, w] and its label."""
+        image, label = self.dataset[index]
+        now = bool(self.mirrored[index]) == (self.epoch % 2 == 1)
+        return image.flip(-1) if now else image, label
+
+
 def transform(
-    size: int, *, crop: int = 0, reflect: bool = False, flip: bool = False, cutout: int = 0
+    size: int,
+    *,
+    crop: int = 0,
+    reflect: bool = False,
+    flip: bool = False,
+    cutout: int = 0,
+    alternate: bool = False,
 ) -> Callable[[Any], torch.Tensor]:
     """`torch_ref.data.TRANSFORM` of images of `size`, augmented.
 
@@ -42,6 +71,7 @@ def transform(
         reflect: as above.
         flip: half of the images are mirrored, left to right.
         cutout: the side of `Cutout`'s square.
+        alternate: there is no flip here, for `Alternating` does it.
 
     Raises:
         InputError: a number of pixels below 0.
@@ -52,7 +82,7 @@ def transform(
     if crop:
         mode = "reflect" if reflect else "constant"
         chain.append(transforms.RandomCrop(size, padding=crop, padding_mode=mode))
-    if flip:
+    if flip and not alternate:
         chain.append(transforms.RandomHorizontalFlip())
     chain.append(TRANSFORM)
     if cutout:

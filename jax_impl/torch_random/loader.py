@@ -98,6 +98,11 @@ def augmentation_draws(
     return drawn
 
 
+def alternating_flips(seed: int, count: int) -> np.ndarray:
+    """Which images `torch_ref.augment.Alternating` mirrors in the first epoch, bool [count]."""
+    return Generator(seed).raw32(count) % 2**24 < 2**23
+
+
 def random_crop_flip(
     generator: Generator, count: int, padding: int = 4
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,7 +14,10 @@ from jax_impl.torch_random.loader import Drawn
 
 
 def draw(key: jax.Array, augmentation: Augmentation, images: jax.ShapeDtypeStruct | Any) -> Drawn:
-    """What a batch of images [n, h, w, c] needs, each image on its own, of JAX's generator."""
+    """What a batch of images [n, h, w, c] needs, each image on its own, of JAX's generator.
+
+    Flips that alternate are none of it: they depend on the epoch, and are given.
+    """
     n, h, w, _ = images.shape
     # One call: on a CPU each costs as much as a small net's layer. 2^32 is so many times any of
     # the sizes that the remainders are as good as even.
@@ -27,7 +30,7 @@ def draw(key: jax.Array, augmentation: Augmentation, images: jax.ShapeDtypeStruc
     if augmentation.crop:
         corners = 2 * augmentation.crop + 1
         drawn = drawn._replace(top=below(top, corners), left=below(left, corners))
-    if augmentation.flip:
+    if augmentation.flip and not augmentation.alternate:
         drawn = drawn._replace(flipped=flipped < np.uint32(2**31))
     if augmentation.cutout:
         drawn = drawn._replace(row=below(row, h), column=below(column, w))
@@ -37,8 +40,18 @@ def draw(key: jax.Array, augmentation: Augmentation, images: jax.ShapeDtypeStruc
 NEEDED = {"crop": ("top", "left"), "flip": ("flipped",), "cutout": ("row", "column")}
 
 
-def check_drawn(drawn: Drawn, shape: tuple[int, ...], augmentation: Augmentation) -> None:
+def missing(drawn: Drawn, augmentation: Augmentation) -> list[str]:
+    """The fields of `drawn` that the augmentation needs and that are not given."""
+    needed = [field for name in augmentation.names for field in NEEDED[name]]
+    return [field for field in needed if getattr(drawn, field) is None]
+
+
+def check_drawn(
+    drawn: Drawn, shape: tuple[int, ...], augmentation: Augmentation, whole: bool = True
+) -> None:
     """Whether `drawn` is what the augmentation of images of `shape`, [n, h, w, c], needs.
+
+    All of it, or, where not the `whole` is asked for, at least flips that alternate.
 
     Raises:
         InputError: it is not, in kind or number, or (of NumPy's arrays) in size.
@@ -48,11 +61,14 @@ def check_drawn(drawn: Drawn, shape: tuple[int, ...], augmentation: Augmentation
     corners = 2 * augmentation.crop + 1
     below = {"top": corners, "left": corners, "row": h, "column": w}
     for field, values in drawn._asdict().items():
-        if (values is not None) != (field in needed):
-            what = "nothing is drawn for it" if values is None else "that is not to be done"
-            raise InputError(f"{field} of the augmentation: {what}; give {' '.join(needed)}")
         if values is None:
+            if field in needed and (whole or (field == "flipped" and augmentation.alternate)):
+                what = "nothing is drawn for it"
+                raise InputError(f"{field} of the augmentation: {what}; give {' '.join(needed)}")
             continue
+        if field not in needed:
+            what = "that is not to be done"
+            raise InputError(f"{field} of the augmentation: {what}; give {' '.join(needed)}")
         kind, words = (np.integer, "integers") if field in below else (np.bool, "bool")
         if values.shape != (count,) or not jnp.issubdtype(values.dtype, kind):
             found = f"{values.dtype} {list(values.shape)}"
@@ -69,7 +85,8 @@ def augmented(images: Any, dtype: Any, drawn: Drawn, augmentation: Augmentation)
     """uint8 [n, h, w, c] -> normalised `dtype` [n, h, w, c].
 
     In float32 bit for bit what torchvision gives for the same draws: `RandomCrop`,
-    `RandomHorizontalFlip`, `ToTensor`, `Normalize`, and `torch_ref.augment.Cutout`.
+    `RandomHorizontalFlip`, `ToTensor`, `Normalize`, and `torch_ref.augment.Cutout`; and last, in
+    place of the second, `torch_ref.augment.Alternating`.
 
     Raises:
         InputError: as `check_drawn`.
@@ -77,10 +94,16 @@ def augmented(images: Any, dtype: Any, drawn: Drawn, augmentation: Augmentation)
     check_drawn(drawn, images.shape, augmentation)
     if augmentation.crop:
         images = _crop(images, drawn, augmentation)
-    if augmentation.flip:
-        images = jnp.where(drawn.flipped[:, None, None, None], images[:, :, ::-1], images)
+    if augmentation.flip and not augmentation.alternate:
+        images = _mirror(images, drawn.flipped)
     inputs = normalize(images, dtype)
-    return _cut_out(inputs, drawn, augmentation.cutout) if augmentation.cutout else inputs
+    if augmentation.cutout:
+        inputs = _cut_out(inputs, drawn, augmentation.cutout)
+    return _mirror(inputs, drawn.flipped) if augmentation.alternate else inputs
+
+
+def _mirror(images: jax.Array, which: Any) -> jax.Array:
+    return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
 
 
 def _crop(images: jax.Array, drawn: Any, augmentation: Augmentation) -> jax.Array:

@@ -19,7 +19,7 @@ from jax_impl.models.model import Model, Variables
 from jax_impl.ops import platform
 from jax_impl.torch_random.loader import Drawn
 from jax_impl.training import optim, regions
-from jax_impl.training.augment import augmented, check_drawn, draw, key_of
+from jax_impl.training.augment import augmented, check_drawn, draw, key_of, missing
 from jax_impl.training.state import TrainState
 from jax_impl.training.step import compute_dtype, update
 
@@ -55,8 +55,8 @@ def make_train_epoch(
     After every `CHUNK` steps, and on a CPU after as many as take some `seconds`, it yields the
     state and those `Steps`; what is computed is the same. It consumes `state`, and each state that
     it has yielded when it goes on. `dtype` and `label_smoothing` are `update`'s.
-    What `augmentation` draws for the images of `order` is `drawn`, arrays [m]; without it each step
-    draws by JAX's generator from the `seed` and the number of steps taken before.
+    What `augmentation` draws for the images of `order` is `drawn`, arrays [m]; what is not given of
+    it each step draws by JAX's generator from the `seed` and the number of steps taken before.
     Weights that the model never reads are passed over where the optimizer is `optim.Lazy` and its
     state of them is zero.
 
@@ -87,16 +87,18 @@ def make_train_epoch(
         how = dtype, read, prepared, label_smoothing
         return update(model, optimizer, state, images, labels, *how)
 
-    def draws(step, count, images):
-        """For `count` steps after `step`: a generator is slow within a CPU's loop."""
+    def draws(given, step, count, images):
+        """Of `count` steps after `step` what is not given: generators are slow in a CPU's loop."""
+        if not missing(given, augmentation):
+            return Drawn()
         keys = jax.vmap(partial(jax.random.fold_in, key_of(seed)))(step + jnp.arange(count))
-        return jax.vmap(lambda key: draw(key, augmentation, images))(keys)
+        drawn = jax.vmap(lambda key: draw(key, augmentation, images))(keys)
+        return Drawn(*(b if a is None else None for a, b in zip(given, drawn, strict=True)))
 
     @partial(jax.jit, donate_argnums=0, compiler_options=options)
     def last_step(state, images, labels, drawn):
-        if augmentation and drawn is None:
-            drawn = jax.tree.map(lambda rows: rows[0], draws(state.step, 1, images))
-        return step_on(state, images, labels, drawn)
+        own = jax.tree.map(lambda rows: rows[0], draws(drawn, state.step, 1, images))
+        return step_on(state, images, labels, _both(drawn, own))
 
     @jax.jit
     def may_be_lazy(state: TrainState, images: jax.Array) -> jax.Array:
@@ -106,13 +108,12 @@ def make_train_epoch(
     def run(given: TrainState, images, labels, batches, drawn, start, length, lazy):
         boxes = visited(given, images) if lazy else None
         read = None if boxes is None else boxes.params
-        first = start
-        if augmentation and drawn is None:
-            first, drawn = 0, draws(given.step, CHUNK, batch_of(images))
+        rest = draws(drawn, given.step, CHUNK, batch_of(images))
 
         def body(index, carry):
             state, losses, right = carry
-            batch, own = batches[start + index], jax.tree.map(lambda a: a[first + index], drawn)
+            batch, own = jax.tree.map(lambda a: a[start + index], (batches, drawn))
+            own = _both(own, jax.tree.map(lambda a: a[index], rest))
             state, loss, count = step_on(state, images[batch], labels[batch], own, read)
             return state, losses.at[index].set(loss), right + count
 
@@ -124,9 +125,8 @@ def make_train_epoch(
 
     def train_epoch(state, images, labels, order, drawn=None, start=0, seconds=math.inf):
         order = _checked(order, len(images))
-        if drawn is not None:
-            drawn = Drawn(*(None if rows is None else np.asarray(rows) for rows in drawn))
-            check_drawn(drawn, (len(order), *images.shape[1:]), augmentation)
+        drawn = Drawn(*(None if rows is None else np.asarray(rows) for rows in drawn or Drawn()))
+        check_drawn(drawn, (len(order), *images.shape[1:]), augmentation, whole=False)
         steps, rest = divmod(len(order), batch_size)
         if not 0 <= start <= steps + bool(rest):
             raise InputError(f"the epoch starts at step {start}: it has {steps + bool(rest)}")
@@ -153,6 +153,11 @@ def make_train_epoch(
             yield state, Steps(np.asarray(loss)[None], rest, int(right))
 
     return train_epoch
+
+
+def _both(given: Drawn, rest: Drawn) -> Drawn:
+    """Of two that have no field in common."""
+    return Drawn(*(b if a is None else a for a, b in zip(given, rest, strict=True)))
 
 
 def _checked(order: Any, images: int) -> np.ndarray:

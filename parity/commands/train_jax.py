@@ -15,7 +15,6 @@ import optax
 
 import jax_impl.data.datasets
 from jax_impl.data.archive import Split
-from jax_impl.data.augmentation import NOTHING
 from jax_impl.errors import InputError, NotFinite
 from jax_impl.models.model import Model, from_spec
 from jax_impl.models.registry import Spec
@@ -123,7 +122,6 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
         store = Checkpoints(folder, options.keep)
     log = TrainingLog(directory, console, str(training.spec), "jax", recipe, options.tensorboard)
     evaluate = make_evaluate(model, dtype=training.dtype, mirror=recipe.mirror)
-    drawn = recipe.augment if recipe.random == "torch" else NOTHING
     random, now = [generator.get_state()], [state]
 
     def save(progress: Progress, accuracy: float | None) -> None:
@@ -142,7 +140,15 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
     places = directory.path, console.line, start.step
     saving = Saving(store, save, options.checkpoint_every, training.batches, recipe.epochs, *places)
     size, total = len(training.train.labels), recipe.epochs * training.batches
-    orders = visits(size, generator, drawn, lambda state: random.__setitem__(0, state))
+    orders = visits(
+        size,
+        generator,
+        recipe.augment,
+        by_torch=recipe.random == "torch",
+        seed=options.seed,
+        epoch=start.epoch,
+        before=lambda state: random.__setitem__(0, state),
+    )
     with contextlib.ExitStack() as stack:
         stack.callback(log.close)
         if store:

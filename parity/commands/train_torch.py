@@ -82,7 +82,7 @@ def run(options: TrainOptions) -> int:
     check_same(options, str(spec), recipe, choice.name)
     console.line(choice.reason)
     data_dir = jax_impl.data.datasets.data_directory(options.data_dir)
-    train, held_out, test = _data(choice.name, data_dir, recipe)
+    train, held_out, test = _data(choice.name, data_dir, recipe, options.seed)
     torch.manual_seed(options.seed)
     model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
     trained = set_precision(model, options.precision, device)
@@ -101,7 +101,7 @@ def run(options: TrainOptions) -> int:
         return _train(training, directory, console)
 
 
-def _data(name: str, data_dir: Path, recipe: Recipe) -> tuple[Any, Any, Any]:
+def _data(name: str, data_dir: Path, recipe: Recipe, seed: int) -> tuple[Any, Any, Any]:
     """The images to train on, to evaluate after each epoch, and to test."""
     training_set, test_set = torch_ref.data.load(name, data_dir)
     size = len(training_set)
@@ -113,7 +113,10 @@ def _data(name: str, data_dir: Path, recipe: Recipe) -> tuple[Any, Any, Any]:
         training_set.transform = torch_ref.augment.transform(
             IMAGE_SIZE[0], **dataclasses.asdict(recipe.augment)
         )
-    return Subset(training_set, range(size - recipe.validation)), held_out, test_set
+    train: Any = Subset(training_set, range(size - recipe.validation))
+    if recipe.augment.alternate:
+        train = torch_ref.augment.Alternating(train, seed)
+    return train, held_out, test_set
 
 
 def _train(training: Training, directory: RunDirectory, console: Console) -> int:
@@ -152,7 +155,8 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
 
     def loaders() -> Iterator[Any]:
         loader = torch_ref.data.make_loader(training.train, recipe.batch_size, shuffle=True)
-        for _ in range(start.epoch, recipe.epochs + 1):
+        for number in range(start.epoch, recipe.epochs + 1):
+            training.train.epoch = number  # which of the flips that alternate are made
             random[0] = torch.get_rng_state()
             yield loader
 

@@ -1,14 +1,19 @@
 """A recipe's rate, optimizer and draws in JAX. Imports no PyTorch."""
 
+import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import optax
 
 from jax_impl.data.augmentation import Augmentation
 from jax_impl.torch_random.generator import Generator
-from jax_impl.torch_random.loader import augmentation_draws, loader_orders
+from jax_impl.torch_random.loader import (
+    Drawn,
+    alternating_flips,
+    augmentation_draws,
+    loader_orders,
+)
 from jax_impl.training import build
 from jax_impl.training.schedules import Schedule
 from parity.shell.recipes import IMAGE_SIZE, Recipe
@@ -35,23 +40,28 @@ def make_optimizer(recipe: Recipe, batches: int) -> optax.GradientTransformation
 def visits(
     size: int,
     generator: Generator,
-    drawn: Augmentation,
+    augment: Augmentation,
+    *,
+    by_torch: bool = True,
+    seed: int = 0,
+    epoch: int = 1,
     before: Callable[[np.ndarray], None] = lambda state: None,
-) -> Iterator[Any]:
-    """Each epoch's order, with what PyTorch would draw for `drawn` and the images in it.
+) -> Iterator[tuple[np.ndarray, Drawn]]:
+    """The order of `epoch` and of each after it, and what is drawn to augment the images in it.
 
-    `before` gets the generator's state before each epoch's draws.
+    All that PyTorch would draw, or, where not `by_torch`, only the flips that alternate, which are
+    drawn from the `seed`. `before` gets the generator's state before each epoch's draws.
     """
     orders = loader_orders(size, generator)
-    while True:
+    mirrored = alternating_flips(seed, size) if augment.alternate else None
+    crop, cutout = augment.crop, bool(augment.cutout)
+    flip = augment.flip and not augment.alternate
+    for number in itertools.count(epoch):
         before(generator.get_state())
-        order = next(orders)
-        if not drawn:
-            yield order
-            continue
-        crop, flip, cutout = drawn.crop, drawn.flip, bool(drawn.cutout)
-        side = IMAGE_SIZE[0]
-        yield (
-            order,
-            augmentation_draws(generator, size, side, crop=crop, flip=flip, cutout=cutout),
-        )
+        order, drawn = next(orders), Drawn()
+        if by_torch:
+            side = IMAGE_SIZE[0]
+            drawn = augmentation_draws(generator, size, side, crop=crop, flip=flip, cutout=cutout)
+        if mirrored is not None:
+            drawn = drawn._replace(flipped=mirrored[order] == (number % 2 == 1))
+        yield order, drawn

@@ -11,7 +11,9 @@ from jax_impl.models.registry import MOST, Spec
 from parity.shell.earlier import Earlier, read_earlier
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import (
+    CUTOUT,
     IMAGE_SIZE,
+    PADDING,
     RECIPES,
     Named,
     Recipe,
@@ -19,9 +21,6 @@ from parity.shell.recipes import (
     chosen_model,
     recipe,
 )
-
-PADDING, CUTOUT = 4, 16
-"""Pixels, as He et al. 2015 crop and DeVries and Taylor 2017 cut out, on CIFAR-10."""
 
 LEAST, LARGEST = 1e-35, 1e35
 """Of what multiplies: float32 has no more than 3.4e38, and Adam's first steps take a thousand
@@ -149,6 +148,7 @@ def _augmentation(options: TrainOptions, base: Augmentation) -> Augmentation:
         ("padding", "crop", options.padding),
         ("reflect", "crop", options.reflect),
         ("cutout-size", "cutout", options.cutout_size),
+        ("alternate", "flip", options.alternate),
     )
     for option, name, value in given:
         if value is not None and name not in names:
@@ -161,9 +161,11 @@ def _augmentation(options: TrainOptions, base: Augmentation) -> Augmentation:
     _within("padding", options.padding, 1, side, f"1 to {side - 1} pixels")
     _within("cutout-size", options.cutout_size, 1, 2 * side + 1, f"1 to {2 * side} pixels")
     crop, cutout = options.padding or base.crop, options.cutout_size or base.cutout
+    alternate = base.alternate if options.alternate is None else options.alternate
     return Augmentation(
         crop=(crop or PADDING) if "crop" in names else 0,
         reflect=base.reflect if options.reflect is None else options.reflect,
         flip="flip" in names,
         cutout=(cutout or CUTOUT) if "cutout" in names else 0,
+        alternate="flip" in names and alternate,
     )

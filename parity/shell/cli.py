@@ -42,6 +42,16 @@ LONG_WORD = re.compile(r"\S{400,}")
 CHOICE = re.compile(
     r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*?)\)", re.I
 )
+VALUE = re.compile(
+    r"Error parsing (--[\w-]+): (.*?); Argument helptext: \1 (\[[^]]+\]|[A-Z]+)(?=[ ;]|$).*", re.S
+)
+IN_WORDS = {
+    "INT": "a whole number",
+    "FLOAT": "a number",
+    "[FLOAT ...]": "numbers",
+    "[true|false]": "true, false or nothing",
+}
+"""What tyro calls by the name of a type."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED", "not enough memory", "out of memory", "allocate memory"
 """What JAX and PyTorch say then."""
@@ -250,7 +260,16 @@ def _one_line(box: str) -> str:
         elif not section[0].startswith("For full helptext"):
             parts.append(" ".join(section).rstrip("."))
     text = CHOICE.sub(_choice, "; ".join(parts) or " ".join(box.split()))
+    text = VALUE.sub(_value, text)
     return f"{text} (--help lists the options)"
+
+
+def _value(found: re.Match[str]) -> str:
+    """What an option takes, in place of how its parsing failed."""
+    option, why, metavar = found.groups()
+    last = re.search(r": \[?('[^']*'|\"[^\"]*\"|'[^]]*')\]?$", why)
+    given = f" {last[1]}".replace("', '", " ") if last else ""
+    return f"{option}{given}: give {IN_WORDS.get(metavar, metavar)}"
 
 
 def _choice(found: re.Match[str]) -> str:

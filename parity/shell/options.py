@@ -39,7 +39,27 @@ def _names(literal: Any) -> str:
 MaybePath = Annotated[Path | None, _unset("PATH")]
 MaybeInt = Annotated[int | None, _unset("INT")]
 MaybeFloat = Annotated[float | None, _unset("FLOAT")]
-MaybeBool = Annotated[bool | None, _unset("{True,False}")]
+
+
+def _switch(given: list[str]) -> bool:
+    """The value of an option that alone means true."""
+    word = " ".join(given).lower() or "true"
+    if word not in ("true", "false"):
+        raise ValueError(f"neither true nor false: {word!r}")
+    return word == "true"
+
+
+MaybeBool = Annotated[
+    bool | None,
+    _unset("[true|false]"),
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=(0, 1),
+        metavar="[true|false]",
+        instance_from_str=_switch,
+        is_instance=lambda value: isinstance(value, bool),
+        str_from_instance=lambda value: [str(value).lower()],
+    ),
+]
 
 RUNG_PURPOSES: dict[RungName, str] = {
     "data": "bytes, labels, order and normalised values of both data pipelines",
@@ -226,6 +246,9 @@ class TrainOptions:
 
     cutout_size: MaybeInt = None
     """pixels of the square's side, by default 16"""
+
+    alternate: MaybeBool = None
+    """flip each image in every other epoch, and not as is drawn"""
 
     random: Annotated[RandomName | None, _unset(_names(RandomName))] = None
     """whose random numbers augment in JAX: PyTorch's, so that both scripts see the same images, or

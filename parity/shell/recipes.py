@@ -1,6 +1,7 @@
 """How each model is trained: the notebook's recipes, and others'. Imports no framework."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from jax_impl.data.augmentation import NOTHING, Augmentation
@@ -14,6 +15,8 @@ MOST_MINUTES = 527_040
 """Those of a year."""
 
 IMAGE_SIZE = (32, 32)
+PADDING, CUTOUT = 4, 16
+"""Pixels, as He et al. 2015 crop and DeVries and Taylor 2017 cut out, on CIFAR-10."""
 NUM_CLASSES = 10
 """Of CIFAR-10 and of the digits."""
 
@@ -127,9 +130,17 @@ class Recipe:
             if field.default is not dataclasses.MISSING:
                 many = value if isinstance(value, tuple) else (value,)
                 words.append(f"{option} {' '.join(str(part) for part in many)}")
-        if self.augment:
-            words.append(f"--augment {' '.join(self.augment.names)}")
-        return " ".join(words)
+        return " ".join([*words, *_augmentation_in_words(self.augment)])
+
+
+def _augmentation_in_words(augment: Augmentation) -> Iterator[str]:
+    if augment:
+        yield f"--augment {' '.join(augment.names)}"
+    if augment.crop not in (0, PADDING):
+        yield f"--padding {augment.crop}"
+    if augment.cutout not in (0, CUTOUT):
+        yield f"--cutout-size {augment.cutout}"
+    yield from (f"--{name} True" for name in ("reflect", "alternate") if getattr(augment, name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,13 +168,13 @@ _SHORT = Recipe(
     128,
     "sgd",
     0.2,
-    epochs=12,
+    epochs=20,
     momentum=0.9,
     nesterov=True,
     weight_decay=5e-4,
     schedule="cosine",
     warmup=2,
-    augment=Augmentation(crop=4, flip=True),
+    augment=Augmentation(crop=4, flip=True, alternate=True),
     random="jax",
 )
 RECIPES: dict[RecipeName, Named] = {

@@ -140,7 +140,12 @@ def config_of(
 ) -> dict[str, Any]:
     """What config.json holds: the recipe whole, the options, the data and why, where it runs."""
     asked = dataclasses.asdict(options)
-    for name in ("padding", "reflect", "cutout_size"):  # the recipe's `augment` has them resolved
+    for name in (
+        "padding",
+        "reflect",
+        "cutout_size",
+        "alternate",
+    ):  # the recipe's `augment` has them resolved
         del asked[name]
     return {
         **asked,

@@ -1,6 +1,8 @@
 """Augmentation within the step is torchvision's, and so is training on it."""
 
+import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ from jax_impl.training import optim
 from jax_impl.training.augment import augmented, draw, key_of
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.state import create_state
+from parity.pairs.jax_recipe import visits
 from parity.pairs.weights import to_arrays
 
 ALL = Augmentation(crop=4, flip=True, cutout=16)
@@ -34,6 +37,8 @@ CHOICES = [
     Augmentation(cutout=1),
     Augmentation(crop=31, reflect=True, cutout=64),
     Augmentation(flip=True, cutout=2),
+    Augmentation(flip=True, alternate=True),
+    Augmentation(crop=4, flip=True, cutout=16, alternate=True),
     Augmentation(),
 ]
 
@@ -43,8 +48,7 @@ class Augmented(Dataset):
 
     def __init__(self, split, augmentation):
         self.split = split
-        options = {name: getattr(augmentation, name) for name in ("crop", "reflect", "flip")}
-        self.transform = torch_ref.augment.transform(32, cutout=augmentation.cutout, **options)
+        self.transform = torch_ref.augment.transform(32, **dataclasses.asdict(augmentation))
 
     def __len__(self):
         return len(self.split)
@@ -63,15 +67,34 @@ def drawn_for(augmentation, generator, count):
 def test_the_same_images_from_one_seed(augmentation):
     split = random_split(50)
     torch.manual_seed(3)
-    loader = DataLoader(Augmented(split, augmentation), 16, shuffle=True)
-    generator = Generator(3)
-    for order in itertools.islice(loader_orders(50, generator), 2):
-        drawn = drawn_for(augmentation, generator, 50)
-        drawn = Drawn(*(None if part is None else jnp.asarray(part) for part in drawn))
+    data: Any = Augmented(split, augmentation)
+    if augmentation.alternate:
+        data = torch_ref.augment.Alternating(data, 7)
+    loader, generator = DataLoader(data, 16, shuffle=True), Generator(3)
+    epochs = itertools.islice(visits(50, generator, augmentation, seed=7, epoch=4), 3)
+    for number, (order, drawn) in enumerate(epochs, 4):
+        data.epoch = number
+        drawn = jax.tree.map(jnp.asarray, drawn)
         ours = augmented(jnp.asarray(split.images[order]), jnp.float32, drawn, augmentation)
         theirs = torch.cat([images for images, _ in loader]).numpy().transpose(0, 2, 3, 1)
         assert np.asarray(ours).tobytes() == np.ascontiguousarray(theirs).tobytes()
     assert (generator.get_state() == torch.get_rng_state().numpy()).all()
+
+
+def test_flips_that_alternate_visit_both_sides_of_every_image():
+    """Half are mirrored in the first epoch, and the others in the next; not by the draws of it."""
+    augmentation = dataclasses.replace(ALL, alternate=True)
+    seen = []
+    for by_torch in (True, False):
+        epochs = visits(1000, Generator(0), augmentation, by_torch=by_torch, seed=5)
+        for order, drawn in itertools.islice(epochs, 3):
+            assert (drawn.top is None) == (not by_torch)
+            mirrored = np.empty(1000, bool)
+            mirrored[order] = drawn.flipped
+            seen.append(mirrored)
+    assert abs(int(seen[0].sum()) - 500) < 5 * np.sqrt(250)
+    assert (seen[0] != seen[1]).all() and (seen[0] == seen[2]).all()
+    assert (np.array(seen[:3]) == seen[3:]).all()
 
 
 def test_jax_draws_every_value_alike():
@@ -103,6 +126,7 @@ def test_a_size_that_is_none_is_bad_input(name, value):
 
 
 CROP, FLIP = Augmentation(crop=4), Augmentation(flip=True)
+ALTERNATING = dataclasses.replace(FLIP, alternate=True)
 FIVE = np.arange(5)
 
 
@@ -112,6 +136,7 @@ FIVE = np.arange(5)
         (CROP, Drawn(), "top of the augmentation: nothing is drawn for it; give top left"),
         (CROP, Drawn(top=FIVE), "left of the augmentation: nothing is drawn for it"),
         (ALL, Drawn(top=FIVE, left=FIVE), "flipped of the augmentation: nothing is drawn for it"),
+        (ALTERNATING, Drawn(), "flipped of the augmentation: nothing is drawn for it"),
         (Augmentation(), Drawn(flipped=FIVE > 2), "flipped of the augmentation: that is not to be"),
         (FLIP, Drawn(flipped=FIVE), r"is int64 \[5\]: give bool \[5\]"),
         (FLIP, Drawn(flipped=FIVE[:4] > 2), r"is bool \[4\]: give bool \[5\]"),
@@ -124,6 +149,10 @@ FIVE = np.arange(5)
 def test_draws_that_are_not_what_is_needed_are_told(augmentation, drawn, why):
     split, model, optimizer = random_split(5), create_model("simple_cnn"), optim.adam()
     epoch = make_train_epoch(model, optimizer, 2, None, augmentation)
+    with pytest.raises(InputError, match=why):
+        augmented(split.images, jnp.float32, drawn, augmentation)
+    if augmentation in (CROP, ALL):  # what is not given is drawn
+        return
     with pytest.raises(InputError, match=why):
         next(epoch(None, split.images, split.labels, FIVE, drawn))
 
@@ -176,6 +205,23 @@ def test_the_draws_belong_to_the_seed_and_the_step():
     assert whole == first + rest and len(whole) == 6
     _, other = trained(epoch(6), start(), split, orders)
     assert not set(whole) & set(other)
+
+
+def test_what_is_given_is_not_drawn():
+    model, split, optimizer = create_model("simple_cnn"), random_split(40), optim.adam()
+    order, ones = np.arange(40), np.ones(40, bool)
+
+    def losses(augmentation, drawn):
+        epoch = make_train_epoch(model, optimizer, 16, None, augmentation, 5)
+        state = create_state(model.init(0), optimizer)
+        return trained(epoch, state, split, [(order, drawn)])[1]
+
+    alternating = dataclasses.replace(ALL, alternate=True)
+    mirrored, not_mirrored = (losses(alternating, Drawn(flipped=flip)) for flip in (ones, ~ones))
+    assert len(mirrored) == 3 and not set(mirrored) & set(not_mirrored)
+    # Without a flip, alternating or not, the rest is drawn alike.
+    assert losses(ALL, Drawn(flipped=~ones)) == not_mirrored
+    assert losses(ALL, None) not in (mirrored, not_mirrored)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,9 @@ RECIPES = {
     "cosine after a warm-up": dataclasses.replace(COSINE, warmup=1.0, clip_norm=0.5),
     "warm-up alone": Recipe(10, "rmsprop", 1e-4, 3, momentum=0.5, warmup=2.0),
     "the notebook's": Recipe(10, "adam", 1e-3, 3),
+    "alternating flips": dataclasses.replace(
+        RECIPE, augment=dataclasses.replace(RECIPE.augment, alternate=True)
+    ),
 }
 SMALL = "simple_cnn:channels=4,4:hidden=8"
 
@@ -63,7 +67,10 @@ def in_torch(model: str, recipe: Recipe) -> Trained:
     spec = parse(model)
     torch.manual_seed(SEED)
     net = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).double()
-    loader = DataLoader(Augmented(random_split(IMAGES), recipe), recipe.batch_size, shuffle=True)
+    data: Any = Augmented(random_split(IMAGES), recipe)
+    if recipe.augment.alternate:
+        data = torch_ref.augment.Alternating(data, SEED)
+    loader = DataLoader(data, recipe.batch_size, shuffle=True)
     made = torch_recipe.make_optimizer(net, recipe, len(loader))
     losses, criterion = [], nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     average = None if recipe.ema is None else torch_ref.train.averaged(net, recipe.ema)
@@ -73,9 +80,14 @@ def in_torch(model: str, recipe: Recipe) -> Trained:
         losses.append(loss.item())
         return loss
 
+    def loaders():
+        for number in range(1, recipe.epochs + 1):
+            data.epoch = number
+            yield loader
+
     torch_ref.train.train(
         net,
-        itertools.repeat(loader, recipe.epochs),
+        loaders(),
         noted,
         made[0],
         scheduler=made[1],
@@ -99,10 +111,9 @@ def in_jax(model: str, recipe: Recipe) -> Trained:
         )
         state = create_state(variables, optimizer)
         visits = itertools.islice(
-            jax_recipe.visits(IMAGES, generator, recipe.augment), recipe.epochs
+            jax_recipe.visits(IMAGES, generator, recipe.augment, seed=SEED), recipe.epochs
         )
         for visit in visits:
-            visit = visit if isinstance(visit, tuple) else (visit,)
             for after, some in epoch(state, split.images, split.labels, *visit):
                 state = after
                 losses += some.losses.tolist()
@@ -140,7 +151,7 @@ ONE_SIDED = {
     "clip_norm": None,
     "accumulate": 1,
     "ema": 0.95,
-    "augment": Augmentation(crop=4, reflect=True, flip=True, cutout=16),
+    "augment": Augmentation(crop=4, flip=True, cutout=16, alternate=True),
 }
 
 

@@ -23,7 +23,18 @@ from parity.shell.run_directory import RunDirectory
 SMALL = [
     *("train", "--model", "simple_cnn:channels=2,2:hidden=8", "--data", "digits", "--batch-size"),
     *("300", "--epochs", "3", "--device", "cpu", "--augment", "crop", "flip", "cutout"),
-    *("--ema", "0.9", "--momentum", "0.9", "--optimizer", "sgd", "--lr", "0.1", "--schedule"),
+    *(
+        "--alternate",
+        "--ema",
+        "0.9",
+        "--momentum",
+        "0.9",
+        "--optimizer",
+        "sgd",
+        "--lr",
+        "0.1",
+        "--schedule",
+    ),
     *("cosine", "--warmup", "1", "--validation", "137"),
 ]
 EACH = 5
@@ -190,7 +201,7 @@ CONFIG = {
     "decay_norms": True, "schedule": "constant", "milestones": [], "gamma": 0.1, "warmup": 0.0,
     "label_smoothing": 0.0, "clip_norm": None, "ema": None, "accumulate": 1, "mirror": False,
     "validation": 0, "random": "torch",
-    "augment": {"crop": 0, "reflect": False, "flip": False, "cutout": 0},
+    "augment": {"crop": 0, "reflect": False, "flip": False, "cutout": 0, "alternate": False},
 }  # fmt: skip
 
 
@@ -219,7 +230,8 @@ CONFIG = {
         (changed(schedule="linear"), "see schedule"),
         (changed(augment=[]), "see augment"),
         (changed(augment={"crop": 4}), "see reflect"),
-        (changed(augment={"crop": -4, "reflect": False, "flip": False, "cutout": 0}), "crop is -4"),
+        (changed(augment=CONFIG["augment"] | {"crop": -4}), "crop is -4"),
+        (changed(augment=CONFIG["augment"] | {"alternate": True}), "flip is false"),
         (changed(seed="x"), "see seed"),
         (changed(seed=2**70), "PyTorch takes"),
         (changed(framework="caffe"), "see framework"),

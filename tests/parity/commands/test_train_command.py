@@ -236,10 +236,11 @@ def test_both_scripts_augment_alike(tmp_path):
     options = TrainOptions(
         model="simple_cnn:channels=4,4:hidden=8",
         data="digits",
-        epochs=1,
+        epochs=2,
         batch_size=100,
         lr=1e-3,
         augment=("crop", "flip", "cutout"),
+        alternate=True,
         cutout_size=8,
         device="cpu",
     )
@@ -247,7 +248,7 @@ def test_both_scripts_augment_alike(tmp_path):
     for framework, given in (
         ("jax", {}),
         ("torch", {}),
-        ("plain", {"augment": (), "cutout_size": None}),
+        ("plain", {"augment": (), "cutout_size": None, "alternate": None}),
         ("own", {"random": "jax"}),
     ):
         out = tmp_path / framework
@@ -255,9 +256,10 @@ def test_both_scripts_augment_alike(tmp_path):
         parity.program.main(
             dataclasses.replace(options, framework=which, out=out, **given)  # pyright: ignore
         )
-        losses[framework] = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+        losses[framework] = json.loads((out / "metrics.jsonl").read_text().splitlines()[1])["loss"]
     config = json.loads((tmp_path / "torch" / "config.json").read_text())
-    assert config["augment"] == {"crop": 4, "reflect": False, "flip": True, "cutout": 8}
+    told = {"crop": 4, "reflect": False, "flip": True, "cutout": 8, "alternate": True}
+    assert config["augment"] == told
     assert losses["torch"] == pytest.approx(losses["jax"], rel=1e-5)
     assert len({round(loss, 4) for loss in losses.values()}) == 3
 

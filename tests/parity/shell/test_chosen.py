@@ -10,6 +10,7 @@ import tyro
 import parity.program
 from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.errors import InputError
+from parity.shell import cli
 from parity.shell.chosen import chosen_training
 from parity.shell.options import RecipeName, RecipesOptions, TrainOptions
 from parity.shell.recipes import RECIPES, Recipe, recipe
@@ -31,6 +32,7 @@ def test_pytorch_draws_no_weights_of_flax():
         ({"cutout_size": 16}, "--cutout-size: it goes with --augment cutout"),
         ({"cutout_size": 0, "augment": ("cutout",)}, "--cutout-size is 0: give 1 to 64 pixels"),
         ({"cutout_size": 65, "augment": ("cutout",)}, "--cutout-size is 65: give 1 to 64 pixels"),
+        ({"alternate": True}, "--alternate: it goes with --augment flip, which is not given"),
         ({"padding": 2, "recipe": "resnet20_he", "augment": ("flip",)}, "--padding: it goes with"),
         ({"random": "jax"}, "--random jax: it goes with --augment, which is not given"),
         (
@@ -133,6 +135,7 @@ def test_augmentation_as_the_field_has_it():
         2, False, True, 8
     )
     assert chosen(recipe="resnet18_cutout", augment=()) == NOTHING
+    assert chosen(augment=("flip",), alternate=True) == Augmentation(flip=True, alternate=True)
 
 
 def test_the_notebooks_recipes_and_what_replaces_them():
@@ -177,3 +180,37 @@ def test_epochs_that_round_to_no_step_of_their_own_are_refused(given, why):
 def test_a_recipes_later_milestones_are_not_reached():
     _, chosen = chosen_training(TrainOptions(recipe="resnet18_cifar", epochs=100))
     assert chosen.schedule_options(10)["milestones"] == [600, 1200, 1600]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("--seed x", "--seed 'x': give a whole number"),
+        ("--batch-size 1.5", "--batch-size '1.5': give a whole number"),
+        ("--batch-size x'y", '--batch-size "x\'y": give a whole number'),
+        ("--lr abc", "--lr 'abc': give a number"),
+        ("--milestones 1 b", "--milestones '1 b': give numbers"),
+        ("--checkpoint-every k", "--checkpoint-every 'k': give a number"),
+        ("--mirror maybe", "--mirror 'maybe': give true, false or nothing"),
+        ("--mirror true false", "--mirror 'true false': give true, false or nothing"),
+    ],
+)
+def test_a_value_of_another_kind_is_told(given, told, capfd):
+    with pytest.raises(SystemExit, match="2"):
+        cli.parse(TrainOptions, given.split())
+    assert capfd.readouterr().err == f"error: {told} (--help lists the options)\n"
+
+
+def test_a_switch_is_true_alone_and_takes_any_case():
+    options = cli.parse(TrainOptions, "--mirror --nesterov false --reflect True".split())
+    assert (options.mirror, options.nesterov, options.reflect) == (True, False, True)
+    assert options.alternate is None
+
+
+def test_a_recipe_is_told_in_the_options_that_make_it():
+    for name, named in RECIPES.items():
+        given = ["--model", named.model, "--random", named.recipe.random]
+        if not named.recipe.augment:
+            given = given[:2]
+        words = named.recipe.in_words().replace("--random jax", "").split()
+        assert chosen_training(cli.parse(TrainOptions, [*given, *words]))[1] == named.recipe, name
