@@ -5,6 +5,8 @@ import functools
 import http.server
 import io
 import os
+import signal
+import sys
 import tarfile
 import threading
 from collections.abc import Mapping
@@ -102,6 +104,17 @@ def cifar10_dir(cifar10_archive: Path, tmp_path_factory: pytest.TempPathFactory)
         fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
         prepare(shared / "cifar10", cifar10_archive, log=lambda line: None)
     return shared / "cifar10"
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    """What a command in this process sets for itself: the next test's children would inherit it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    sys.unraisablehook = hook
 
 
 @pytest.fixture
