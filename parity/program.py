@@ -155,7 +155,9 @@ def _recipes(names: Sequence[RecipeName]) -> int:
     for name in names:
         named = RECIPES[name]
         print(f"{name}: {named.model}")
-        for text in (named.known, named.recipe.in_words()):
+        command = f"parity train --recipe {name}"
+        told = command, named.source, named.accuracy, named.cost, named.recipe.in_words()
+        for text in told:
             print(
                 textwrap.fill(
                     text,

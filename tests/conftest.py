@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from proofs import PROOFS
 
 from jax_impl.data import archive, datasets
 from parity.shell.prepare import prepare
@@ -34,6 +33,10 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 LONG = "tests/parity/diagnosis", "tests/parity/ladder", "tests/jax_impl/models"
 """Folders of long tests, which come first: else one process ends long after the others."""
+
+
+PROOFS = frozenset((Path(__file__).parent / "proofs.txt").read_text().splitlines())
+"""Long tests of kinds that quicker ones beside them cover too."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -116,7 +116,8 @@ def test_the_recipes_are_told_in_the_commands_own_options(capsys, monkeypatch):
         after = [line for line in printed[at + 1 :] if not line.startswith("  ")]
         text = " ".join(printed[at + 1 : printed.index(after[0], at + 1) if after else None])
         known, options = text.split(" --epochs", 1)
-        assert " ".join(known.split()) == named.known
+        told = [f"parity train --recipe {name}", named.source, named.accuracy, named.cost]
+        assert " ".join(known.split()) == " ".join(told)
         given = ["--model", named.model, *f"--epochs{options}".split()]
         options = tyro.cli(TrainOptions, args=given)
         assert chosen_training(options)[1] == named.recipe
@@ -205,12 +206,3 @@ def test_a_switch_is_true_alone_and_takes_any_case():
     options = cli.parse(TrainOptions, "--mirror --nesterov false --reflect True".split())
     assert (options.mirror, options.nesterov, options.reflect) == (True, False, True)
     assert options.alternate is None
-
-
-def test_a_recipe_is_told_in_the_options_that_make_it():
-    for name, named in RECIPES.items():
-        given = ["--model", named.model, "--random", named.recipe.random]
-        if not named.recipe.augment:
-            given = given[:2]
-        words = named.recipe.in_words().replace("--random jax", "").split()
-        assert chosen_training(cli.parse(TrainOptions, [*given, *words]))[1] == named.recipe, name
