@@ -178,7 +178,7 @@ _SHORT = Recipe(
     128,
     "sgd",
     0.2,
-    epochs=20,
+    epochs=14,
     momentum=0.9,
     nesterov=True,
     weight_decay=5e-4,
@@ -215,7 +215,7 @@ RECIPES: dict[RecipeName, Named] = {
         dataclasses.replace(_SGD, epochs=164, weight_decay=1e-4, milestones=(82, 123)),
         "He et al. 2015, https://arxiv.org/abs/1512.03385, section 4.2: 91.25 % there",
         NOT_RUN,
-        "6 hours on two cores; not timed on a GPU",
+        "12 hours on two cores; not timed on a GPU",
     ),
     "resnet18_cifar": Named(
         "resnet18:stem=cifar",
@@ -236,7 +236,7 @@ RECIPES: dict[RecipeName, Named] = {
         _SHORT,
         "this project's, for two cores",
         NOT_RUN,
-        "45 minutes on two cores; not timed on a GPU",
+        "an hour on two cores; not timed on a GPU",
     ),
     "resnet18_short": Named(
         "resnet18:stem=cifar",
