@@ -22,6 +22,8 @@ from jax_impl.errors import InputError, listed, mismatches, one_line, shown, sil
 from jax_impl.models.model import Model, Variables
 from jax_impl.training.checksums import checker, checksums
 
+OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
+"""What Orbax's storage says the system said."""
 _PROCESS = r"ocdbt\.process_\d+"
 PARTS = re.compile(
     rf"({_PROCESS}/)?(manifest\.ocdbt|d|d/[0-9a-f]{{32}})|{_PROCESS}|array_metadatas(/process_\d+)?|"
@@ -75,13 +77,14 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(f"cannot write {path}: Orbax takes names in UTF-8 alone") from error
+    silence_closed_loops()
     try:
         # Orbax's own threads write on after an interruption: here Ctrl-C waits for them.
         with silent_logs(), ThreadPoolExecutor(1) as executor:
             executor.submit(write).result()
     # Orbax's storage meets a full disk with a ValueError.
     except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or one_line(error, 200)
+        problem = problem_of(error)
         with _quiet():
             error.__traceback__ = error.__cause__ = error.__context__ = None
         raise InputError(f"cannot write {path}: {problem}") from error
@@ -121,8 +124,7 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def _quietly(path: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> tuple[Any, Any]:
-    if not isinstance(sys.unraisablehook, _Unraisable):
-        sys.unraisablehook = _Unraisable(sys.unraisablehook)
+    silence_closed_loops()
     with _quiet():
         try:
             return _restored(path, shapes, what)
@@ -165,12 +167,25 @@ def _quiet() -> Iterator[None]:
             gc.collect()
 
 
+def problem_of(error: BaseException) -> str:
+    """What a file could not be written for, in the system's words where they are in there."""
+    code = OS_ERROR.search(str(error))
+    told = os.strerror(int(code[1])) if code else getattr(error, "strerror", None)
+    return told or one_line(error, 200)
+
+
+def silence_closed_loops() -> None:
+    """From here on nothing is told of what Orbax began, and ends after an error of its own.
+
+    It closes its event loop at the first error, and its storage's threads do not know.
+    """
+    if not isinstance(sys.unraisablehook, _Unraisable):
+        sys.unraisablehook = _Unraisable(sys.unraisablehook)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Unraisable:
-    """`sys.unraisablehook`, but silent of reads that end after another read has failed.
-
-    Orbax closes its event loop at the first error, and its storage's threads do not know.
-    """
+    """`sys.unraisablehook`, but silent of that."""
 
     before: Callable[[Any], Any]
 

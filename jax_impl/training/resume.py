@@ -34,6 +34,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int):
+        checkpoint.silence_closed_loops()
         self.folder = folder
         self._saving: Future[None] | None = None
         self._executor = ThreadPoolExecutor(1)
@@ -90,7 +91,7 @@ class Checkpoints:
             saving.result()
         # Orbax's storage meets a full disk with errors of several types.
         except Exception as error:
-            self._failure = getattr(error, "strerror", None) or one_line(error, 200)
+            self._failure = checkpoint.problem_of(error)
 
     def close(self) -> None:
         """Waits, and ends the thread; nothing can be saved any more."""
