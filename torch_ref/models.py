@@ -34,26 +34,32 @@ class SimpleCNN(nn.Module):
         pool_size: int = 2,
         hidden: int = 512,
         image_size: tuple[int, int] | int = 32,
+        pool_after: tuple[int, ...] | None = None,
+        global_average: bool = False,
     ):
         super().__init__()
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.depth = len(channels)
-        inputs = 3
+        self.depth, self.global_average, inputs = len(channels), global_average, 3
+        # The convolutions, from 1, that a max-pool follows.
+        self.pool_after = range(1, self.depth + 1) if pool_after is None else pool_after
         for number, outputs in enumerate(channels, 1):
             conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)
             setattr(self, f"conv{number}", conv)
             even = 1 - kernel_size % 2  # an even kernel's padding adds a pixel
-            h, w, inputs = (h + even) // pool_size, (w + even) // pool_size, outputs
+            step = pool_size if number in self.pool_after else 1
+            h, w, inputs = (h + even) // step, (w + even) // step, outputs
         self.pool = nn.MaxPool2d(pool_size, pool_size)
-        self.fc1 = nn.Linear(inputs * h * w, hidden)
+        self.fc1 = nn.Linear(inputs if global_average else inputs * h * w, hidden)
         self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised images, float [n, 3, h, w] -> logits [n, num_classes]."""
         for number in range(1, self.depth + 1):
-            x = self.pool(F.relu(getattr(self, f"conv{number}")(x)))
-        x = F.relu(self.fc1(torch.flatten(x, 1)))
-        return self.fc2(x)
+            x = F.relu(getattr(self, f"conv{number}")(x))
+            if number in self.pool_after:
+                x = self.pool(x)
+        x = x.mean((2, 3)) if self.global_average else torch.flatten(x, 1)
+        return self.fc2(F.relu(self.fc1(x)))
 
 
 class PlainBlock(BasicBlock):
@@ -103,15 +109,15 @@ class NarrowResNet(torchvision.models.ResNet):
 
 
 class OptionABlock(nn.Module):
-    """He et al.'s block with a shortcut that has no parameters.
+    """He et al.'s block with a shortcut that has no parameters, or with none.
 
     Where the shape changes the shortcut is every second pixel, and zeros for the new channels, half
     of them before the old ones and half after.
     """
 
-    def __init__(self, inplanes: int, planes: int, stride: int):
+    def __init__(self, inplanes: int, planes: int, stride: int, shortcut: bool = True):
         super().__init__()
-        self.stride, self.border = stride, (planes - inplanes) // 2
+        self.stride, self.border, self.shortcut = stride, (planes - inplanes) // 2, shortcut
         self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
@@ -119,17 +125,22 @@ class OptionABlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n, inplanes, h, w] -> [n, planes, ceil(h / stride), ceil(w / stride)]."""
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if not self.shortcut:
+            return F.relu(y)
         shortcut = x[:, :, :: self.stride, :: self.stride]
-        shortcut = F.pad(shortcut, (0, 0, 0, 0, self.border, self.border))
-        x = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+        return F.relu(y + F.pad(shortcut, (0, 0, 0, 0, self.border, self.border)))
 
 
 class CifarResNet(nn.Module):
-    """He et al. 2015, section 4.2: 6n + 2 layers for 32x32 images, n = `blocks` a stage."""
+    """He et al. 2015, section 4.2: 6n + 2 layers for 32x32 images, n = `blocks` a stage.
 
-    def __init__(self, blocks: int, num_classes: int = 10):
+    Without `shortcut` it is the plain net that they set against it.
+    """
+
+    def __init__(self, blocks: int, num_classes: int = 10, shortcut: bool = True):
         super().__init__()
+        self.shortcut = shortcut
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = self._stage(blocks, 16, 16, 1)
@@ -139,8 +150,8 @@ class CifarResNet(nn.Module):
         _draw_kaiming_normal(self)
 
     def _stage(self, blocks: int, inplanes: int, planes: int, stride: int) -> nn.Sequential:
-        first = OptionABlock(inplanes, planes, stride)
-        return nn.Sequential(first, *(OptionABlock(planes, planes, 1) for _ in range(blocks - 1)))
+        sizes = [(inplanes, planes, stride), *[(planes, planes, 1)] * (blocks - 1)]
+        return nn.Sequential(*(OptionABlock(*size, self.shortcut) for size in sizes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised images [n, 3, h, w] -> logits [n, num_classes]."""
@@ -266,10 +277,12 @@ def _plain(blocks: list[int]) -> Callable[..., nn.Module]:
     return partial(_torchvision, partial(torchvision.models.ResNet, PlainBlock, blocks))
 
 
+CIFAR_BLOCKS = 3, 5, 7, 9, 18
 _MAKERS: dict[str, Callable[..., nn.Module]] = {
     "simple_cnn": SimpleCNN,
     **{name: _maker(name) for name in TORCHVISION},
-    **{f"resnet{6 * n + 2}": partial(CifarResNet, n) for n in (3, 5, 7, 9, 18)},
+    **{f"resnet{6 * n + 2}": partial(CifarResNet, n) for n in CIFAR_BLOCKS},
+    **{f"plain{6 * n + 2}": partial(CifarResNet, n, shortcut=False) for n in CIFAR_BLOCKS},
     "preact_resnet18": partial(PreActResNet, (2, 2, 2, 2), False),
     "preact_resnet34": partial(PreActResNet, (3, 4, 6, 3), False),
     "preact_resnet50": partial(PreActResNet, (3, 4, 6, 3), True),

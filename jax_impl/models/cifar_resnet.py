@@ -11,14 +11,16 @@ from jax_impl.torch_random.generator import Generator
 
 
 class OptionABlock(nnx.Module):
-    """relu(F(x) + x), F two 3x3 convolutions.
+    """relu(F(x) + x), F two 3x3 convolutions; without `shortcut` relu(F(x)).
 
     Where the shape changes the shortcut has no parameters (option A): every second pixel, and
     zeros for the new channels, half of them before the old ones and half after.
     """
 
-    def __init__(self, inplanes: int, planes: int, stride: int, rng: Generator | None):
-        self.stride, self.border = stride, (planes - inplanes) // 2
+    def __init__(
+        self, inplanes: int, planes: int, stride: int, rng: Generator | None, shortcut: bool = True
+    ):
+        self.stride, self.border, self.shortcut = stride, (planes - inplanes) // 2, shortcut
         self.conv1 = Conv2d(inplanes, planes, 3, stride=stride, padding=1, bias=False, rng=rng)
         self.bn1 = BatchNorm2d(planes)
         self.conv2 = Conv2d(planes, planes, 3, padding=1, bias=False, rng=rng)
@@ -26,14 +28,19 @@ class OptionABlock(nnx.Module):
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[n, h, w, inplanes] -> [n, ceil(h / stride), ceil(w / stride), planes]."""
+        y = self.bn2(self.conv2(jax.nn.relu(self.bn1(self.conv1(x), train))), train)
+        if not self.shortcut:
+            return jax.nn.relu(y)
         shortcut = x[:, :: self.stride, :: self.stride]
         shortcut = jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (self.border, self.border)))
-        x = jax.nn.relu(self.bn1(self.conv1(x), train))
-        return jax.nn.relu(self.bn2(self.conv2(x), train) + shortcut)
+        return jax.nn.relu(y + shortcut)
 
 
 class CifarResNet(nnx.Module):
-    """3x3 stem, three stages of 16, 32 and 64 channels, global average, linear."""
+    """3x3 stem, three stages of 16, 32 and 64 channels, global average, linear.
+
+    The entry's block is "option_a", or of the plain nets, which have no shortcuts, another.
+    """
 
     head = ("fc",)
 
@@ -45,7 +52,8 @@ class CifarResNet(nnx.Module):
             planes, modules = 16 * 2**stage, []
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                modules.append(OptionABlock(inplanes, planes, stride, rng))
+                shortcut = entry.block == "option_a"
+                modules.append(OptionABlock(inplanes, planes, stride, rng, shortcut))
                 inplanes = planes
             setattr(self, f"layer{stage + 1}", Sequential(*modules))
         self.fc = Linear(inplanes, options.num_classes, rng=rng)

@@ -210,7 +210,7 @@ def summary(spec: registry.Spec, image_size: tuple[int, int] | None = None) -> S
     match spec.entry.block:
         case "cnn":
             _simple_cnn(net, image, spec.options)
-        case "option_a":
+        case "option_a" | "plain_option_a":
             _cifar_resnet(net, image, spec)
         case _:
             _resnet(net, image, spec)
@@ -222,9 +222,12 @@ def _simple_cnn(net: _Net, x: _Map, options: registry.Options) -> None:
     size = options.kernel_size
     for number, channels in enumerate(options.channels, 1):
         x = net.conv(f"conv{number}", x, channels, size, padding=size // 2, bias=True)
-        x = net.max_pool(f"pool{number}", x, options.pool_size, options.pool_size)
-    field = net.whole(x)
-    net.linear("fc1", x.h * x.w * x.c, options.hidden, field)
+        if registry.pooled(options, number):
+            x = net.max_pool(f"pool{number}", x, options.pool_size, options.pool_size)
+    features, field = x.h * x.w * x.c, net.whole(x)
+    if options.global_average:
+        features, field = net.mean("avgpool", x)
+    net.linear("fc1", features, options.hidden, field)
     net.linear("fc2", options.hidden, options.num_classes, field)
 
 
@@ -232,6 +235,8 @@ def _cifar_resnet(net: _Net, x: _Map, spec: registry.Spec) -> None:
     def block(path: str, x: _Map, planes: int, stride: int) -> _Map:
         y = net.norm(f"{path}.bn1", net.conv(f"{path}.conv1", x, planes, 3, stride=stride))
         y = net.norm(f"{path}.bn2", net.conv(f"{path}.conv2", y, planes, 3))
+        if spec.entry.block == "plain_option_a":
+            return y
         return y.joined(x)  # option A's shortcut takes pixels as they are, every second one
 
     x = net.norm("bn1", net.conv("conv1", x, 16, 3))

@@ -25,6 +25,7 @@ _NETS: dict[str, Callable[..., nnx.Module]] = {
     "bottleneck": ResNet,
     "plain": ResNet,
     "option_a": CifarResNet,
+    "plain_option_a": CifarResNet,
     "preact_basic": PreActResNet,
     "preact_bottleneck": PreActResNet,
 }
@@ -77,7 +78,7 @@ def create_model(name: str, **options: Any) -> Model:
         **options: in place of the defaults in `jax_impl.models.registry`: `num_classes`, for most
             names also `stem`, for torchvision's `zero_init_residual` and
             `replace_stride_with_dilation`, for the small CNN `channels`, `kernel_size`,
-            `pool_size`, `hidden` and `image_size`.
+            `pool_size`, `hidden`, `image_size`, `pool_after` and `global_average`.
 
     Raises:
         InputError: an unknown name or option, or a value that the option does not take.

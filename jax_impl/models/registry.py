@@ -17,8 +17,10 @@ STEMS = ("imagenet", "cifar")
 class CNNOptions:
     """`simple_cnn`: convolution, ReLU and max-pool for each of `channels`, then two linear layers.
 
-    Convolutions pad by kernel_size // 2. `image_size` (one number, or height and width) is fixed,
-    since the linear layers read every pixel of the last map.
+    Convolutions pad by kernel_size // 2. `pool_after` names the convolutions, from 1, that a
+    max-pool follows, in place of each: () is none. The linear layers read every pixel of the last
+    map, or with `global_average` the mean of each channel, so that their size depends neither on
+    the pools nor on the images. `image_size` (one number, or height and width) is fixed.
     """
 
     num_classes: int = 10
@@ -27,6 +29,8 @@ class CNNOptions:
     pool_size: int = 2
     hidden: int = 512
     image_size: tuple[int, int] = (32, 32)
+    pool_after: tuple[int, ...] | None = None
+    global_average: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +98,11 @@ MODELS: dict[str, Entry] = {
     "preact_resnet18": Entry("preact_basic", (2, 2, 2, 2), StemOptions),
     "preact_resnet34": Entry("preact_basic", (3, 4, 6, 3), StemOptions),
     "preact_resnet50": Entry("preact_bottleneck", (3, 4, 6, 3), StemOptions),
+    "plain20": Entry("plain_option_a", (3, 3, 3), CifarOptions),
+    "plain32": Entry("plain_option_a", (5, 5, 5), CifarOptions),
+    "plain44": Entry("plain_option_a", (7, 7, 7), CifarOptions),
+    "plain56": Entry("plain_option_a", (9, 9, 9), CifarOptions),
+    "plain110": Entry("plain_option_a", (18, 18, 18), CifarOptions),
     "plain18": Entry("plain", (2, 2, 2, 2), StemOptions),
     "plain34": Entry("plain", (3, 4, 6, 3), StemOptions),
 }
@@ -187,11 +196,20 @@ def _shown(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    if value == ():
+        return "none"
     return ",".join(_text(item) for item in value) if isinstance(value, tuple) else str(value)
 
 
 def _checked(what: str, value: Any, default: Any) -> Any:
-    """`value` in the default's type: a word, a boolean, a whole number above 0, or several."""
+    """`value` in the default's type: a word, a boolean, a whole number above 0, or several.
+
+    Of those that may be none the default is None, and `value` perhaps "all" or "none".
+    """
+    if default is None:
+        if value in (None, "all"):
+            return None
+        return () if value in ("none", ()) else _checked(what, value, (1,))
     if isinstance(default, tuple):
         items = tuple(value) if isinstance(value, tuple | list) else (value,)
         if what.endswith("image_size") and len(items) == 1:
@@ -233,7 +251,23 @@ def _check(spec: Spec) -> None:
     if isinstance(options, CNNOptions):
         if len(options.image_size) != 2:
             raise InputError(f"{spec.name}: image_size is {options.image_size}: give 1 or 2 values")
+        _check_pools(options)
         feature_map(options)
+
+
+def _check_pools(options: CNNOptions) -> None:
+    count = len(options.channels)
+    pools = options.pool_after or ()
+    if any(a >= b for a, b in zip(pools, [*pools[1:], count + 1], strict=False)):
+        raise InputError(
+            f"simple_cnn: pool_after is {_text(pools)}: give the numbers of some of the {count} "
+            "convolutions, rising, or all or none"
+        )
+
+
+def pooled(options: CNNOptions, number: int) -> bool:
+    """Whether a max-pool follows the convolution of that number, from 1."""
+    return options.pool_after is None or number in options.pool_after
 
 
 def feature_map(options: CNNOptions) -> tuple[int, int]:
@@ -245,7 +279,8 @@ def feature_map(options: CNNOptions) -> tuple[int, int]:
     size = options.image_size
     for index in range(1, len(options.channels) + 1):
         grown = [side + 2 * (options.kernel_size // 2) - options.kernel_size + 1 for side in size]
-        size = grown[0] // options.pool_size, grown[1] // options.pool_size
+        step = options.pool_size if pooled(options, index) else 1
+        size = grown[0] // step, grown[1] // step
         if min(size) < 1:
             raise InputError(
                 f"simple_cnn: no pixel is left of {options.image_size[0]}x{options.image_size[1]} "

@@ -42,12 +42,17 @@ def variants() -> list[str]:
         "simple_cnn:channels=16,32,64",
         "simple_cnn:channels=24:kernel_size=5:pool_size=4:hidden=100",
         "simple_cnn:channels=8,16:kernel_size=4",
+        "simple_cnn:channels=8,12,16:pool_after=1,3:hidden=20",
+        "simple_cnn:channels=6,8:pool_after=none:global_average=true:hidden=20",
     ]
 
 
 QUICK = [
     ("simple_cnn", (45, 37)),
     ("simple_cnn:channels=24:kernel_size=5:pool_size=4:hidden=100", (32, 32)),
+    ("simple_cnn:channels=8,12,16:pool_after=1,3:hidden=20", (45, 37)),
+    ("simple_cnn:channels=6,8:pool_after=none:global_average=true:hidden=20", (32, 32)),
+    ("plain20", (32, 32)),
     ("resnet18:stem=cifar", (32, 32)),
     ("resnet20", (45, 37)),
     ("preact_resnet18", (45, 37)),
@@ -86,6 +91,9 @@ GRADIENTS = [  # basic, bottleneck, grouped, wide, dilated, pre-activation, opti
     "resnet20",
     pytest.param("plain18", marks=pytest.mark.proof),
     "simple_cnn:channels=8,16,24:kernel_size=5",
+    "simple_cnn:channels=8,12,16:pool_after=1,3:hidden=20",
+    "simple_cnn:channels=6,8:pool_after=none:global_average=true:hidden=20",
+    pytest.param("plain20", marks=pytest.mark.proof),
 ]
 
 
@@ -210,6 +218,28 @@ def test_a_plain_net_is_the_resnet_without_its_projections(name):
     assert parameters(name) == parameters(name.replace("plain", "resnet")) - projections
 
 
+def test_a_plain_net_of_he_et_al_has_the_weights_of_its_resnet():
+    """Option A's shortcuts have none."""
+    for layers in (20, 56):
+        assert parameters(f"plain{layers}") == parameters(f"resnet{layers}")
+
+
+@pytest.mark.parametrize(
+    "text, pools",
+    [
+        ("simple_cnn", None),
+        ("simple_cnn:pool_after=2", (2,)),
+        ("simple_cnn:pool_after=1,2", (1, 2)),
+        ("simple_cnn:pool_after=none:global_average=True", ()),
+    ],
+)
+def test_the_pools_are_in_the_name(text, pools):
+    spec = registry.parse(text)
+    assert str(spec) == text and registry.parse(str(spec)) == spec
+    assert spec.options == registry.CNNOptions(pool_after=pools, global_average="average" in text)
+    assert registry.parse("simple_cnn:pool_after=all") == registry.parse("simple_cnn")
+
+
 def test_every_name_has_a_twin_of_the_same_weights():
     for name in MODELS:
         if "101" not in name and "152" not in name:
@@ -234,6 +264,11 @@ def test_every_name_has_a_twin_of_the_same_weights():
         ("simple_cnn", {"channels": (32, -1)}, "channels is -1"),
         ("simple_cnn", {"kernel_size": 2.5}, "kernel_size is 2.5"),
         ("simple_cnn", {"image_size": (1, 2, 3)}, "image_size is .1, 2, 3."),
+        ("simple_cnn", {"pool_after": (2, 1)}, "pool_after is 2,1: give the numbers of some of"),
+        ("simple_cnn", {"pool_after": (1, 3)}, "pool_after is 1,3: .* of the 2 convolutions"),
+        ("simple_cnn", {"pool_after": 0}, "pool_after is 0: give a whole number of 1"),
+        ("simple_cnn", {"pool_after": "some"}, "pool_after is 'some'"),
+        ("simple_cnn", {"global_average": 2}, "global_average is 2: give true or false"),
         ("simple_cnn", {"channels": (8,) * 6}, "no pixel is left of 32x32 .* 6 of 6"),
         ("simple_cnn", {"pool_size": 64}, "no pixel is left"),
     ],

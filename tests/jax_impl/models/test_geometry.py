@@ -33,10 +33,12 @@ MODELS = [
     "simple_cnn:channels=8,16,24:kernel_size=5:hidden=64:image_size=45,37",
     "simple_cnn:channels=4,4:kernel_size=4:pool_size=3:image_size=64",
     "simple_cnn:channels=4:kernel_size=1:pool_size=1:image_size=9",
+    "simple_cnn:channels=4,6,8:pool_after=2:hidden=9:image_size=20,17",
+    "simple_cnn:channels=4,6:pool_after=none:global_average=true:hidden=9",
 ]
 DEEP = (
     "resnet101", "resnet152", "resnext101", "wide_resnet", "resnext50_32x4d:",
-    "resnet44", "resnet56", "resnet110",
+    "resnet44", "resnet56", "resnet110", "plain32", "plain44", "plain56", "plain110",
 )  # fmt: skip
 FEW = [
     pytest.param(text, marks=pytest.mark.proof) if text.startswith(DEEP) else text
