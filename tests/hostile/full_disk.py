@@ -4,6 +4,7 @@
 it, leaves FREE bytes of it after the first checkpoint, and goes on when there is room again.
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def saved(out: Path) -> list[Path]:
-    """Whole checkpoints of a run."""
+    """The whole checkpoints of a run."""
     found = [*out.glob("checkpoints/*"), out / "checkpoint.pt"]
     return [path for path in found if path.name.isdecimal() or path.is_file()]
 
@@ -41,11 +42,10 @@ def main(folder: str, free: str, framework: str) -> None:
     left = shutil.disk_usage(place).free - int(free)
     filler.write_bytes(bytes(max(0, left)))
     output, errors = process.communicate()
-    print(f"{process.returncode}\n{output}{errors}", flush=True)
     filler.unlink()
     again = start("train", "--resume", str(out))
-    output, errors = again.communicate()
-    print(f"{again.returncode}\n{output}{errors}", flush=True)
+    more, told = again.communicate()
+    print(json.dumps([[process.returncode, output, errors], [again.returncode, more, told]]))
     subprocess.run(["cp", "-r", str(out), f"{folder}-kept"], check=True)
 
 

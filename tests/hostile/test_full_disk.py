@@ -1,5 +1,6 @@
 """A disk that fills up during training costs no checkpoint; `make proof` fills it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -44,12 +45,9 @@ def test_a_full_disk_costs_no_checkpoint(free, whole, tmp_path):
         env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    first, second = done.stdout.split("\n\n")
-    status, *lines = first.splitlines()
-    told = [line for line in lines if "No space left on device" in line]
-    errors = [line for line in lines if line.startswith("error: ")]
-    assert "Traceback" not in done.stdout and len(errors) == (status == "2")
-    assert status == "0" or (status == "2" and told), done.stdout
-    assert free > 300_000 or told
-    assert second.startswith("0\n") and "of no use" not in second, second
+    (status, output, errors), (again, more, other) = json.loads(done.stdout)
+    assert status in (0, 2) and errors.count("\n") == (status == 2), done.stdout
+    assert (status == 0) == (errors == "") and errors.startswith("error: "[: len(errors)])
+    assert free > 300_000 or "No space left on device" in output + errors, done.stdout
+    assert (again, other) == (0, "") and "of no use" not in more, done.stdout
     assert_same(tmp_path / "disk-kept", kept)
