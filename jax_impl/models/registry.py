@@ -209,6 +209,8 @@ def _checked(what: str, value: Any, default: Any) -> Any:
     if default is None:
         if value in (None, "all"):
             return None
+        if isinstance(value, str) and value != "none":
+            raise InputError(f"{what} is {_shown(value)}: give whole numbers, all or none")
         return () if value in ("none", ()) else _checked(what, value, (1,))
     if isinstance(default, tuple):
         items = tuple(value) if isinstance(value, tuple | list) else (value,)

@@ -149,8 +149,7 @@ def newest(
             check(restored.progress)
         except InputError as error:
             problems.append(f"{place} is of no use: {error}")
-            log(problems[-1])
-            _put_aside(place)
+            log(f"{problems[-1]}; it is now {_put_aside(place).name}")
             continue
         found = found or restored
     if found is None:
@@ -169,13 +168,15 @@ def _steps(folder: Path) -> list[int]:
     return [int(name) for name in names if name.isdecimal() and name.isascii()]
 
 
-def _put_aside(place: Path) -> None:
+def _put_aside(place: Path) -> Path:
+    """Where it is then."""
     for number in range(1, 1000):
         new = place.with_name(f"{DAMAGED}{place.name}{f'-{number}' if number > 1 else ''}")
         if not new.exists():
             with contextlib.suppress(OSError):
-                place.rename(new)
-            return
+                return place.rename(new)
+            break
+    return place
 
 
 def _restore(place: Path, like: Any, step: int) -> Restored:

@@ -38,7 +38,7 @@ from parity.shell.earlier import check_same, settings
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image
 from parity.shell.run_directory import CHECKPOINTS, RunDirectory, check_space, config_of
-from parity.shell.saving import Saving, check_digest, digest, stop_requests
+from parity.shell.saving import Saving, check_digest, digest, stop_requests, told_interrupts
 
 PACE = 2.0
 """Seconds after which the bar moves on and a request to stop is answered, about."""
@@ -101,7 +101,8 @@ def run(options: TrainOptions) -> int:
             count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model.shapes.params))
             directory.config(told | {"parameters": count})
         console.line(f"{spec} on {device.device_kind}, run directory {directory.path}")
-        return _train(training, directory, console)
+        with told_interrupts(directory):
+            return _train(training, directory, console)
 
 
 def _train(training: Training, directory: RunDirectory, console: Console) -> int:

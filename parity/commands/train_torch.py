@@ -15,11 +15,11 @@ from torch import nn
 from torch.utils.data import Subset
 
 import jax_impl.data.datasets
+import jax_impl.errors
 import torch_ref.augment
 import torch_ref.data
 import torch_ref.models
 import torch_ref.train
-from jax_impl.errors import one_line
 from jax_impl.models.registry import Spec
 from parity.pairs.torch_recipe import make_optimizer
 from parity.report.training_log import TrainingLog
@@ -31,7 +31,7 @@ from parity.shell.files import write_whole
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image
 from parity.shell.run_directory import CHECKPOINT, RunDirectory, check_space, config_of
-from parity.shell.saving import Saving, check_digest, digest, stop_requests
+from parity.shell.saving import Saving, check_digest, digest, stop_requests, told_interrupts
 from torch_ref.errors import InputError, NotFinite
 from torch_ref.precision import be_deterministic, set_precision
 from torch_ref.train import Epoch, Progress
@@ -98,7 +98,8 @@ def run(options: TrainOptions) -> int:
             told = config_of(options, spec, recipe, choice, "torch", device)
             directory.config(told | {"parameters": sum(p.numel() for p in model.parameters())})
         console.line(f"{spec} on {device}, run directory {directory.path}")
-        return _train(training, directory, console)
+        with told_interrupts(directory):
+            return _train(training, directory, console)
 
 
 def _data(name: str, data_dir: Path, recipe: Recipe, seed: int) -> tuple[Any, Any, Any]:
@@ -233,6 +234,10 @@ class _Store:
         """Nothing is written in the background."""
 
 
+class _Damaged(ValueError):
+    """What a checkpoint says of itself is not so."""
+
+
 def _restore(path: Path, training: Training) -> tuple[Progress, list[dict[str, Any]]]:
     """Makes a training's parts those of a checkpoint; gives where it stands, and its rows.
 
@@ -243,7 +248,7 @@ def _restore(path: Path, training: Training) -> tuple[Progress, list[dict[str, A
         outer = torch.load(path, map_location="cpu", weights_only=True)
         whole = outer["content"].numpy().tobytes()
         if hashlib.sha256(whole).hexdigest() != outer["sha256"]:
-            raise ValueError("its checksum is another")
+            raise _Damaged("its checksum is another")
         content = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
         told = json.loads(content["told"])
         check_digest(training.of, told)
@@ -251,10 +256,18 @@ def _restore(path: Path, training: Training) -> tuple[Progress, list[dict[str, A
             part.load_state_dict(content[name])
         torch.set_rng_state(content["random"])
         return Progress(**told["progress"]), told["rows"]
-    # Damaged files meet PyTorch with errors of many types.
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is no checkpoint to go on from: it is not there") from error
+    # Damaged files meet PyTorch with errors of many types, and advice that is none here.
     except Exception as error:
+        known = isinstance(error, jax_impl.errors.InputError | _Damaged)
+        why = (
+            jax_impl.errors.one_line(error, 200)
+            if known
+            else "it is damaged, or PyTorch's of something else"
+        )
         raise InputError(
-            f"{path} is no checkpoint to go on from: {one_line(error, 200)}"
+            f"{path} is no checkpoint to go on from: {why}; train anew by --config {path.parent}"
         ) from error
 
 

@@ -158,14 +158,20 @@ def _augmentation(options: TrainOptions, base: Augmentation) -> Augmentation:
     if options.random == "jax" and options.framework == "torch":
         raise InputError("--random jax: PyTorch draws its own numbers; leave it out")
     side = IMAGE_SIZE[0]
-    _within("padding", options.padding, 1, side, f"1 to {side - 1} pixels")
-    _within("cutout-size", options.cutout_size, 1, 2 * side + 1, f"1 to {2 * side} pixels")
-    crop, cutout = options.padding or base.crop, options.cutout_size or base.cutout
+    crop, cutout = (
+        given if given is not None else earlier or usual
+        for given, earlier, usual in (
+            (options.padding, base.crop, PADDING),
+            (options.cutout_size, base.cutout, CUTOUT),
+        )
+    )
+    _within("padding", crop, 1, side, f"1 to {side - 1} pixels")
+    _within("cutout-size", cutout, 1, 2 * side + 1, f"1 to {2 * side} pixels")
     alternate = base.alternate if options.alternate is None else options.alternate
     return Augmentation(
-        crop=(crop or PADDING) if "crop" in names else 0,
+        crop=crop if "crop" in names else 0,
         reflect=base.reflect if options.reflect is None else options.reflect,
         flip="flip" in names,
-        cutout=(cutout or CUTOUT) if "cutout" in names else 0,
+        cutout=cutout if "cutout" in names else 0,
         alternate="flip" in names and alternate,
     )

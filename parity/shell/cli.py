@@ -45,6 +45,8 @@ CHOICE = re.compile(
 VALUE = re.compile(
     r"Error parsing (--[\w-]+): (.*?); Argument helptext: \1 (\[[^]]+\]|[A-Z]+)(?=[ ;]|$).*", re.S
 )
+MISPLACED = re.compile(r" \(applied to parity \w+\)|; Arguments are applied to [^;]* matter")
+"""Of an option that another command has."""
 IN_WORDS = {
     "INT": "a whole number",
     "FLOAT": "a number",
@@ -252,15 +254,18 @@ def _one_line(box: str) -> str:
             sections.append([])
         elif line.startswith("│"):
             sections[-1].append(text)
-    parts = []
+    parts: list[str] = []
     for section in filter(None, sections):
         if section[0].startswith(("Perhaps you meant", "Arguments similar")) and len(section) > 1:
             options = [line.split()[0].rstrip(",") for line in section[1:] if line.startswith("-")]
-            parts.append(f"perhaps you meant {' or '.join(options[:2] or section[1].split()[:1])}")
+            refused = set(" ".join(parts).replace(",", " ").split())
+            near = dict.fromkeys(options[:2] or section[1].split()[:1])
+            if others := [option for option in near if option not in refused]:
+                parts.append(f"perhaps you meant {' or '.join(others)}")
         elif not section[0].startswith("For full helptext"):
             parts.append(" ".join(section).rstrip("."))
     text = CHOICE.sub(_choice, "; ".join(parts) or " ".join(box.split()))
-    text = VALUE.sub(_value, text)
+    text = MISPLACED.sub("", VALUE.sub(_value, text)).replace(" or misplaced options", " options")
     return f"{text} (--help lists the options)"
 
 

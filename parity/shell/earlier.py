@@ -19,15 +19,33 @@ LARGEST = 1_000_000
 """Bytes of a config.json that are read."""
 SETTINGS = ("framework", "data", "seed", "init", "precision", "deterministic")
 """The options that are no part of a recipe, and that a training is another without."""
+HABITS = ("data_dir", "checkpoint_every", "keep", "tensorboard", "keep_going")
+"""Those that change nothing of what is trained, and are kept where nothing else is asked for."""
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+    Augmentation: "an object",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """A training of before: its model as it was named, its recipe, and its `SETTINGS` by name."""
+    """A training of before.
+
+    Args:
+        model: as it was named.
+        recipe: of the training.
+        settings: its `SETTINGS` by name.
+        habits: those of its `HABITS` that are known, by name.
+    """
 
     model: str
     recipe: Recipe
     settings: dict[str, Any]
+    habits: dict[str, Any]
 
     def differences(self, model: str, recipe: Recipe, settings: dict[str, Any]) -> list[str]:
         """What is not the same in another training, in words."""
@@ -73,16 +91,21 @@ def read_earlier(path: Path) -> Earlier:
             told = json.loads(file.read(LARGEST))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {one_line(error, 200)}") from error
+    if not isinstance(told, dict):
+        raise InputError(f"{path} is no config.json of `parity train`: it holds no object")
     try:
         recipe = Recipe(**_fields(Recipe, told))
-        found = _fields(TrainOptions, told, SETTINGS)
-        model = told["model"]
-        if not isinstance(model, str) or recipe.optimizer not in OPTIMIZERS:
-            raise ValueError("model or optimizer")
-    except (KeyError, TypeError, ValueError) as error:
-        problem = shown(str(error).strip("'"))
-        raise InputError(f"{path} is no config.json of `parity train`: see {problem}") from error
-    return Earlier(model, recipe, found)
+        settings = _fields(TrainOptions, told, SETTINGS)
+        habits = _fields(TrainOptions, told, [name for name in HABITS if name in told])
+        model = _value(str, told["model"], "model")
+        if recipe.optimizer not in OPTIMIZERS:
+            raise ValueError(_wrong("optimizer", recipe.optimizer, " or ".join(OPTIMIZERS)))
+    except KeyError as error:
+        name = shown(str(error.args[0]))
+        raise InputError(f"{path} is no config.json of `parity train`: it has no {name}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {shown(str(error), 400)}") from error
+    return Earlier(model, recipe, settings, habits)
 
 
 def options_of(arguments: Sequence[str]) -> TrainOptions | None:
@@ -95,17 +118,22 @@ def options_of(arguments: Sequence[str]) -> TrainOptions | None:
         option, equals, value = argument.partition("=")
         value = value if equals else after
         if option in ("--config", "--resume") and value.strip() and not value.startswith("--"):
-            return TrainOptions(**read_earlier(Path(value)).settings)
+            path = Path(value)
+            if option == "--resume" and path.is_file():
+                raise InputError(
+                    f"--resume {value}: that is a file; give the run directory, {path.parent}"
+                )
+            earlier = read_earlier(path)
+            return TrainOptions(**earlier.settings, **earlier.habits)
     return None
 
 
-def _fields(kind: Any, told: Any, names: Sequence[str] = ()) -> dict[str, Any]:
-    """The fields of a dataclass out of JSON. Raises KeyError, TypeError or ValueError."""
+def _fields(kind: Any, told: Any, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The fields of a dataclass out of JSON. Raises KeyError or ValueError."""
     hints = typing.get_type_hints(kind)
-    return {
-        name: _value(hints[name], told[name], name)
-        for name in names or [field.name for field in dataclasses.fields(kind)]
-    }
+    if names is None:
+        names = [field.name for field in dataclasses.fields(kind)]
+    return {name: _value(hints[name], told[name], name) for name in names}
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
@@ -116,7 +144,12 @@ def _value(hint: Any, value: Any, name: str) -> Any:
             return None
         return _value(next(part for part in parts if part is not type(None)), value, name)
     if hint is Augmentation and isinstance(value, dict):
-        return Augmentation(**_fields(Augmentation, value))
+        fields = _fields(Augmentation, value)
+        if others := sorted({*value} - {*fields}):
+            raise ValueError(f"{name} has no {listed(others)}, only {', '.join(fields)}")
+        return Augmentation(**fields)
+    if hint is Path and isinstance(value, str) and value:
+        return Path(value)
     if origin is tuple and isinstance(value, list):
         return tuple(_value(parts[0], item, name) for item in value)
     if origin is Literal and value in parts:
@@ -128,4 +161,9 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         and type(value) is hint
     ):
         return hint(value)
-    raise ValueError(name)
+    words = " or ".join(map(str, parts)) if origin is Literal else WORDS.get(hint, "a list")
+    raise ValueError(_wrong(name, value, words))
+
+
+def _wrong(name: str, value: Any, needed: str) -> str:
+    return f"{name} is {shown(json.dumps(value))}: give {needed}"

@@ -215,7 +215,7 @@ RECIPES: dict[RecipeName, Named] = {
         dataclasses.replace(_SGD, epochs=164, weight_decay=1e-4, milestones=(82, 123)),
         "He et al. 2015, https://arxiv.org/abs/1512.03385, section 4.2: 91.25 % there",
         NOT_RUN,
-        "12 hours on two cores; not timed on a GPU",
+        "11 hours on two cores; not timed on a GPU",
     ),
     "resnet18_cifar": Named(
         "resnet18:stem=cifar",

@@ -52,7 +52,10 @@ class RunDirectory:
         self.path = path or default_out(re.sub("[^a-z0-9_]", "-", f"{model}-{framework}"))
         self.rows: list[dict[str, Any]] = []
         self._made = not (resume or self.path.exists())
-        self._resumed = resume
+        self.resumed = resume
+        if self.path.is_file() or (self.path.is_symlink() and not self.path.exists()):
+            what = "a file" if self.path.exists() else "a link to nothing"
+            raise InputError(f"{self.path} is {what}: give a folder")
         try:
             if not resume:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ class RunDirectory:
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         os.close(self._lock)
-        if kind is None or self.rows or self._resumed:
+        if kind is None or self.rows or self.resumed:
             return
         with contextlib.suppress(OSError):
             if (self.path / CHECKPOINTS).exists():
@@ -82,6 +85,12 @@ class RunDirectory:
                 (self.path / CONFIG).unlink(missing_ok=True)
                 if self._made:
                     self.path.rmdir()
+
+    def steps(self) -> list[int]:
+        """Those at which there is a checkpoint; of PyTorch's one, which does not say it, 0."""
+        found = (self.path / CHECKPOINTS).glob("*")
+        steps = [int(p.name) for p in found if p.name.isdecimal() and p.name.isascii()]
+        return steps or [0] * (self.path / CHECKPOINT).is_file()
 
     def config(self, config: Mapping[str, Any]) -> None:
         """Writes config.json: what was asked for, resolved, and where it ran."""
@@ -140,13 +149,10 @@ def config_of(
 ) -> dict[str, Any]:
     """What config.json holds: the recipe whole, the options, the data and why, where it runs."""
     asked = dataclasses.asdict(options)
-    for name in (
-        "padding",
-        "reflect",
-        "cutout_size",
-        "alternate",
-    ):  # the recipe's `augment` has them resolved
-        del asked[name]
+    if options.data_dir is not None:  # wherever it is gone on from
+        asked["data_dir"] = str(options.data_dir.expanduser().resolve())
+    for name in ("padding", "reflect", "cutout_size", "alternate"):
+        del asked[name]  # the recipe's `augment` has them resolved
     return {
         **asked,
         **dataclasses.asdict(recipe),

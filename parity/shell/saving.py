@@ -5,12 +5,14 @@ import hashlib
 import math
 import shlex
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from jax_impl.errors import InputError
 from parity.shell.files import to_json
+from parity.shell.run_directory import RunDirectory
 
 Progress = Any
 """Either framework's: where a training stands, its `step`, its `epoch`, and steps `done` of it."""
@@ -32,24 +34,58 @@ Save = Callable[[Any, float | None], None]
 """Of the progress, and the accuracy if it was just measured."""
 
 
+TWICE = 1.0
+"""Seconds within which a second request to stop is the first one."""
+
+
 @contextlib.contextmanager
 def stop_requests() -> Iterator[list[str]]:
-    """Ctrl-C and SIGTERM inside are noted in the list that this gives; a second one interrupts.
+    """Ctrl-C and SIGTERM inside are noted in the list that this gives; a later one interrupts.
 
     Where one is ignored, as Ctrl-C is in a job in the background, it stays so.
     """
     asked: list[str] = []
+    first = 0.0
 
     def note(number: int, frame: Any) -> None:
-        if asked:
+        nonlocal first
+        if not asked:
+            first = time.monotonic()
+            asked.append("by SIGTERM; " if number == signal.SIGTERM else "")
+        elif time.monotonic() - first > TWICE:
             raise KeyboardInterrupt
-        asked.append("by SIGTERM; " if number == signal.SIGTERM else "")
 
     with contextlib.ExitStack() as stack:
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 stack.callback(signal.signal, number, signal.signal(number, note))
         yield asked
+
+
+@contextlib.contextmanager
+def told_interrupts(directory: RunDirectory) -> Iterator[None]:
+    """An interrupt inside that says nothing of a checkpoint says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        said = "; ".join(map(str, stop.args))
+        if "step" in said or not (directory.rows or directory.resumed or directory.steps()):
+            raise  # that is told, or nothing is left of it
+        way = f"train anew by: parity train --config {quoted(directory.path)}"
+        if steps := directory.steps():
+            last = f" of step {max(steps):,}" if max(steps) else ""
+            way = f"go on from its last checkpoint{last} by: {resume_command(directory.path)}"
+        raise KeyboardInterrupt(f"{f'{said}; ' if said else ''}{way}") from None
+
+
+def resume_command(folder: Path) -> str:
+    """What goes on with the training in a folder, as a shell takes it."""
+    return f"parity train --resume {quoted(folder)}"
+
+
+def quoted(path: Path) -> str:
+    """A path as the value of an option, for a shell."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 class Saving:
@@ -129,7 +165,7 @@ class Saving:
         self._store.wait()
         if problem := self._store.failure():
             raise KeyboardInterrupt(f"{asked[0]}at {where}; NOT saved: {problem}")
-        command = f"parity train --resume {shlex.quote(str(self._folder))}"
+        command = resume_command(self._folder)
         raise KeyboardInterrupt(f"{asked[0]}saved at {where}; go on by: {command}")
 
     def _tell(self) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch_ref.errors
 from jax_impl.errors import InputError
 from parity.commands import train_jax, train_torch
 from parity.program import Options, _options, main
-from parity.shell import cli
+from parity.shell import cli, saving
 from parity.shell.run_directory import RunDirectory
 
 SMALL = [
@@ -213,28 +214,33 @@ CONFIG = {
         (b"\xff", "cannot read"),
         (b"[" * 100_000, "cannot read"),
         (b" " * 2_000_000, "cannot read"),
-        (b"[1]", "is no config.json"),
+        (b"[1]", "is no config.json of `parity train`: it holds no object"),
         (b"null", "is no config.json"),
-        (b"{}", "is no config.json of `parity train`: see"),
-        (changed(model=3), "see model or optimizer"),
+        (b"{}", "is no config.json of `parity train`: it has no batch_size"),
+        (changed(model=3), "model is 3: give a text"),
         (changed(model="resnet19"), "resnet19"),
-        (changed(optimizer="adan"), "see model or optimizer"),
-        (changed(epochs="5"), "see epochs"),
-        (changed(epochs=2.5), "see epochs"),
-        (changed(epochs=True), "see epochs"),
+        (changed(optimizer="adan"), 'optimizer is "adan": give adam or'),
+        (changed(epochs="5"), 'config.json: epochs is "5": give a whole number'),
+        (changed(epochs=2.5), "epochs is 2.5: give a whole number"),
+        (changed(epochs=True), "epochs is true: give a whole number"),
         (changed(epochs=10**30), "--epochs is 1000"),
-        (changed(lr=None), "see lr"),
+        (changed(lr=None), "lr is null: give a number"),
         (changed(lr=-1.0), "--lr is -1"),
-        (changed(milestones=["x"]), "see milestones"),
-        (changed(milestones={}), "see milestones"),
-        (changed(schedule="linear"), "see schedule"),
-        (changed(augment=[]), "see augment"),
-        (changed(augment={"crop": 4}), "see reflect"),
+        (changed(milestones=["x"]), 'milestones is "x": give a number'),
+        (changed(milestones={}), "milestones is {}: give a list"),
+        (changed(schedule="linear"), 'schedule is "linear": give constant or'),
+        (changed(augment=[]), "augment is []: give an object"),
+        (changed(augment={"crop": 4}), "it has no reflect"),
+        (changed(augment=CONFIG["augment"] | {"rotate": 1}), "augment has no rotate, only crop"),
+        (changed(augment=CONFIG["augment"] | {"crop": 99}), "--padding is 99: give 1 to 31 pixels"),
+        (changed(augment=CONFIG["augment"] | {"cutout": 10**10}), "--cutout-size is 10000000000"),
+        (changed(keep="2"), 'keep is "2": give a whole number'),
+        (changed(data_dir=3), "data_dir is 3: give a path"),
         (changed(augment=CONFIG["augment"] | {"crop": -4}), "crop is -4"),
         (changed(augment=CONFIG["augment"] | {"alternate": True}), "flip is false"),
-        (changed(seed="x"), "see seed"),
+        (changed(seed="x"), 'seed is "x": give a whole number'),
         (changed(seed=2**70), "PyTorch takes"),
-        (changed(framework="caffe"), "see framework"),
+        (changed(framework="caffe"), 'framework is "caffe": give jax or torch'),
         (changed(validation=10_000), "there are 1437 training images in all"),
     ],
 )
@@ -275,6 +281,59 @@ def test_events_for_tensorboard(framework, tmp_path):
     content = events.read_bytes()
     for name in (b"loss", b"train_accuracy", b"validation_accuracy", b"lr"):
         assert content.count(name) == 3
+
+
+def test_what_changes_no_training_is_kept_too(two, tmp_path):
+    """By `--resume` and by `--config`, where nothing else is asked for."""
+    told = json.loads((two / "config.json").read_text())
+    habits = {"keep": 3, "checkpoint_every": 0.5, "tensorboard": True, "data_dir": "/there"}
+    (tmp_path / "config.json").write_text(json.dumps(told | habits | {"keep_going": True}))
+    for option, value in (("--resume", tmp_path), ("--config", tmp_path / "config.json")):
+        given = ["train", option, str(value), "--keep", "2"]
+        options = cli.parse(_options(given), given)
+        assert (options.keep, options.checkpoint_every, options.tensorboard) == (2, 0.5, True)
+        assert (options.data_dir, options.keep_going) == (Path("/there"), True)
+
+
+def test_a_file_is_no_run_to_go_on_with(two):
+    for name in ("config.json", "metrics.jsonl"):
+        with pytest.raises(InputError, match=f"that is a file; give the run directory, {two}"):
+            command("train", "--resume", two / name)
+
+
+def interrupted(directory: RunDirectory, *said: str) -> str:
+    with pytest.raises(KeyboardInterrupt) as stop, saving.told_interrupts(directory):
+        raise KeyboardInterrupt(*said)
+    return "; ".join(stop.value.args)
+
+
+def test_every_interruption_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with RunDirectory(Path("-k"), "m", "jax") as directory:
+        assert interrupted(directory) == "" and interrupted(directory, "by SIGTERM") == "by SIGTERM"
+        directory.metrics(epoch=1)
+        assert interrupted(directory) == "train anew by: parity train --config ./-k"
+        (directory.path / "checkpoints" / "45").mkdir(parents=True)
+        (directory.path / "checkpoints" / "1000").mkdir()
+        told = "go on from its last checkpoint of step 1,000 by: parity train --resume ./-k"
+        assert interrupted(directory) == told
+        assert interrupted(directory, "by SIGTERM") == f"by SIGTERM; {told}"
+        assert interrupted(directory, "saved at step 3; so") == "saved at step 3; so"
+    with RunDirectory(tmp_path / "a b", "m", "torch") as directory:
+        (directory.path / "checkpoint.pt").touch()
+        told = f"go on from its last checkpoint by: parity train --resume '{directory.path}'"
+        assert interrupted(directory) == told
+
+
+def test_a_second_request_to_stop_within_a_second_is_the_first(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
+    with saving.stop_requests() as asked:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        assert asked == ["by SIGTERM; "]
+        monkeypatch.setattr(saving, "TWICE", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_every_command_line_without_an_earlier_run_has_the_same_options():
