@@ -52,13 +52,13 @@ def test_a_run_that_is_killed_again_and_again(framework, number, tmp_path):
 def killed_at_random(
     process: subprocess.Popen[str], out: Path, number: int, rng: random.Random
 ) -> None:
-    """Within an epoch after up to three more, or a second or so after the training has begun."""
+    """Within an epoch after up to two more, or in the second after the training has begun."""
     while "run directory" not in (line := process.stdout.readline() if process.stdout else ""):
         assert line, process.wait()
-    began, more = epochs(out), rng.randrange(4)
+    began, more = epochs(out), rng.randrange(3)
     while more and epochs(out) < began + more and process.poll() is None:
         time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.3 if more else 3))
+    time.sleep(rng.uniform(0, 0.2 if more else 1))
     process.send_signal(number)
 
 
