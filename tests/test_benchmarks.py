@@ -119,7 +119,7 @@ def test_the_table_of_the_rungs():
     rows[1]["rungs"][1]["passed"] = False
     assert rungs["line"](rows[1]) == "resnet18: FAIL; loss float32: d (2 s)"
     text = rungs["to_markdown"]({"command": "c", "cpu": "x", "cores": 2}, rows)
-    assert "**1 of 2 models pass all of them**; not measured: plain18, plain34, preact" in text
+    assert "**1 of 2 models pass all of them**; not measured: plain110, plain18, plain20" in text
     assert "| `resnet18` | 3 of 16 | **FAIL** 3 of 16 | 2 | a |" in text
 
 
