@@ -31,8 +31,7 @@ def test_a_run_that_is_killed_again_and_again(framework, number, tmp_path):
     given = [*RUN, "--framework", framework]
     if framework == "jax":
         given += ["--random", "jax"]
-    whole = start(*given, "--out", str(tmp_path / "whole"))
-    assert whole.wait() == 0
+    ended(start(*given, "--out", str(tmp_path / "whole")))
     rng, out = random.Random(0), tmp_path / "run"
     arguments = [*given, "--out", str(out)]
     for _ in range(KILLS):
@@ -44,9 +43,14 @@ def test_a_run_that_is_killed_again_and_again(framework, number, tmp_path):
             arguments = ["train", "--resume", str(out)]
         else:
             shutil.rmtree(out)
-    done = start("train", "--resume", str(out))
-    assert done.wait() == 0
+    ended(start("train", "--resume", str(out)))
     assert_same(out, tmp_path / "whole")
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    """As it should; its pipes are closed."""
+    text = process.communicate()
+    assert process.returncode == 0, text
 
 
 def killed_at_random(
