@@ -210,7 +210,7 @@ def summary(spec: registry.Spec, image_size: tuple[int, int] | None = None) -> S
     match spec.entry.block:
         case "cnn":
             _simple_cnn(net, image, spec.options)
-        case "option_a" | "plain_option_a":
+        case "option_a" | "plain_cifar":
             _cifar_resnet(net, image, spec)
         case _:
             _resnet(net, image, spec)
@@ -235,7 +235,7 @@ def _cifar_resnet(net: _Net, x: _Map, spec: registry.Spec) -> None:
     def block(path: str, x: _Map, planes: int, stride: int) -> _Map:
         y = net.norm(f"{path}.bn1", net.conv(f"{path}.conv1", x, planes, 3, stride=stride))
         y = net.norm(f"{path}.bn2", net.conv(f"{path}.conv2", y, planes, 3))
-        if spec.entry.block == "plain_option_a":
+        if spec.entry.block == "plain_cifar":
             return y
         return y.joined(x)  # option A's shortcut takes pixels as they are, every second one
 

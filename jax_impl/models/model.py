@@ -25,7 +25,7 @@ _NETS: dict[str, Callable[..., nnx.Module]] = {
     "bottleneck": ResNet,
     "plain": ResNet,
     "option_a": CifarResNet,
-    "plain_option_a": CifarResNet,
+    "plain_cifar": CifarResNet,
     "preact_basic": PreActResNet,
     "preact_bottleneck": PreActResNet,
 }

@@ -1,5 +1,6 @@
 """Augmentation of a batch on the device: crop, flip, normalise and cut out, as torchvision does."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -40,35 +41,33 @@ def draw(key: jax.Array, augmentation: Augmentation, images: jax.ShapeDtypeStruc
 NEEDED = {"crop": ("top", "left"), "flip": ("flipped",), "cutout": ("row", "column")}
 
 
-def missing(drawn: Drawn, augmentation: Augmentation) -> list[str]:
-    """The fields of `drawn` that the augmentation needs and that are not given."""
-    needed = [field for name in augmentation.names for field in NEEDED[name]]
-    return [field for field in needed if getattr(drawn, field) is None]
+def needed(augmentation: Augmentation) -> list[str]:
+    """The fields of what is drawn for it."""
+    return [field for name in augmentation.names for field in NEEDED[name]]
 
 
 def check_drawn(
-    drawn: Drawn, shape: tuple[int, ...], augmentation: Augmentation, whole: bool = True
+    drawn: Drawn, shape: tuple[int, ...], augmentation: Augmentation, required: Sequence[str]
 ) -> None:
-    """Whether `drawn` is what the augmentation of images of `shape`, [n, h, w, c], needs.
+    """Whether `drawn` is of the augmentation of images of `shape`, [n, h, w, c].
 
-    All of it, or, where not the `whole` is asked for, at least flips that alternate.
+    The fields that are `required` have to be there.
 
     Raises:
         InputError: it is not, in kind or number, or (of NumPy's arrays) in size.
     """
     count, h, w, _ = shape
-    needed = [field for name in augmentation.names for field in NEEDED[name]]
-    corners = 2 * augmentation.crop + 1
+    fields, corners = needed(augmentation), 2 * augmentation.crop + 1
     below = {"top": corners, "left": corners, "row": h, "column": w}
     for field, values in drawn._asdict().items():
         if values is None:
-            if field in needed and (whole or (field == "flipped" and augmentation.alternate)):
-                what = "nothing is drawn for it"
-                raise InputError(f"{field} of the augmentation: {what}; give {' '.join(needed)}")
-            continue
-        if field not in needed:
+            if field not in required:
+                continue
+            what = "nothing is drawn for it"
+            raise InputError(f"{field} of the augmentation: {what}; give {' '.join(fields)}")
+        if field not in fields:
             what = "that is not to be done"
-            raise InputError(f"{field} of the augmentation: {what}; give {' '.join(needed)}")
+            raise InputError(f"{field} of the augmentation: {what}; give {' '.join(fields)}")
         kind, words = (np.integer, "integers") if field in below else (np.bool, "bool")
         if values.shape != (count,) or not jnp.issubdtype(values.dtype, kind):
             found = f"{values.dtype} {list(values.shape)}"
@@ -91,7 +90,7 @@ def augmented(images: Any, dtype: Any, drawn: Drawn, augmentation: Augmentation)
     Raises:
         InputError: as `check_drawn`.
     """
-    check_drawn(drawn, images.shape, augmentation)
+    check_drawn(drawn, images.shape, augmentation, needed(augmentation))
     if augmentation.crop:
         images = _crop(images, drawn, augmentation)
     if augmentation.flip and not augmentation.alternate:

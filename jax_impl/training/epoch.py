@@ -19,7 +19,7 @@ from jax_impl.models.model import Model, Variables
 from jax_impl.ops import platform
 from jax_impl.torch_random.loader import Drawn
 from jax_impl.training import optim, regions
-from jax_impl.training.augment import augmented, check_drawn, draw, key_of, missing
+from jax_impl.training.augment import augmented, check_drawn, draw, key_of, needed
 from jax_impl.training.state import TrainState
 from jax_impl.training.step import compute_dtype, update
 
@@ -89,7 +89,7 @@ def make_train_epoch(
 
     def draws(given, step, count, images):
         """Of `count` steps after `step` what is not given: generators are slow in a CPU's loop."""
-        if not missing(given, augmentation):
+        if all(getattr(given, field) is not None for field in needed(augmentation)):
             return Drawn()
         keys = jax.vmap(partial(jax.random.fold_in, key_of(seed)))(step + jnp.arange(count))
         drawn = jax.vmap(lambda key: draw(key, augmentation, images))(keys)
@@ -126,7 +126,9 @@ def make_train_epoch(
     def train_epoch(state, images, labels, order, drawn=None, start=0, seconds=math.inf):
         order = _checked(order, len(images))
         drawn = Drawn(*(None if rows is None else np.asarray(rows) for rows in drawn or Drawn()))
-        check_drawn(drawn, (len(order), *images.shape[1:]), augmentation, whole=False)
+        # A step can draw the others.
+        required = ("flipped",) if augmentation.alternate else ()
+        check_drawn(drawn, (len(order), *images.shape[1:]), augmentation, required)
         steps, rest = divmod(len(order), batch_size)
         if not 0 <= start <= steps + bool(rest):
             raise InputError(f"the epoch starts at step {start}: it has {steps + bool(rest)}")

@@ -18,7 +18,7 @@ BLOCKS = {
     "cnn": "`torch_ref.models.SimpleCNN`",
     "plain": "`torchvision.models.ResNet` of `torch_ref.models.PlainBlock`",
     "option_a": "`torch_ref.models.CifarResNet`",
-    "plain_option_a": "`torch_ref.models.CifarResNet`, `shortcut=False`",
+    "plain_cifar": "`torch_ref.models.CifarResNet`, `shortcut=False`",
     "preact_basic": "`torch_ref.models.PreActResNet`",
     "preact_bottleneck": "`torch_ref.models.PreActResNet`",
 }

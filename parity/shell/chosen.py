@@ -158,13 +158,8 @@ def _augmentation(options: TrainOptions, base: Augmentation) -> Augmentation:
     if options.random == "jax" and options.framework == "torch":
         raise InputError("--random jax: PyTorch draws its own numbers; leave it out")
     side = IMAGE_SIZE[0]
-    crop, cutout = (
-        given if given is not None else earlier or usual
-        for given, earlier, usual in (
-            (options.padding, base.crop, PADDING),
-            (options.cutout_size, base.cutout, CUTOUT),
-        )
-    )
+    crop = (base.crop or PADDING) if options.padding is None else options.padding
+    cutout = (base.cutout or CUTOUT) if options.cutout_size is None else options.cutout_size
     _within("padding", crop, 1, side, f"1 to {side - 1} pixels")
     _within("cutout-size", cutout, 1, 2 * side + 1, f"1 to {2 * side} pixels")
     alternate = base.alternate if options.alternate is None else options.alternate

@@ -215,7 +215,7 @@ RECIPES: dict[RecipeName, Named] = {
         dataclasses.replace(_SGD, epochs=164, weight_decay=1e-4, milestones=(82, 123)),
         "He et al. 2015, https://arxiv.org/abs/1512.03385, section 4.2: 91.25 % there",
         NOT_RUN,
-        "11 hours on two cores; not timed on a GPU",
+        "14 times that of resnet20_short",
     ),
     "resnet18_cifar": Named(
         "resnet18:stem=cifar",
@@ -236,7 +236,7 @@ RECIPES: dict[RecipeName, Named] = {
         _SHORT,
         "this project's, for two cores",
         "here 87.96 % in one run: 87.3 to 88.6 %; 88.58 % by it with --mirror",
-        "50 minutes on two cores; not timed on a GPU",
+        "2.1 hours on one core that had other work too; not timed on a GPU",
     ),
     "resnet18_short": Named(
         "resnet18:stem=cifar",

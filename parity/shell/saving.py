@@ -62,15 +62,21 @@ def stop_requests() -> Iterator[list[str]]:
         yield asked
 
 
+class Stopped(KeyboardInterrupt):
+    """A training that stopped as it was asked to, and says where, and how it goes on."""
+
+
 @contextlib.contextmanager
 def told_interrupts(directory: RunDirectory) -> Iterator[None]:
-    """An interrupt inside that says nothing of a checkpoint says how to go on."""
+    """Any other interrupt inside says how to go on as well, if there is anything of a training."""
     try:
         yield
+    except Stopped:
+        raise
     except KeyboardInterrupt as stop:
         said = "; ".join(map(str, stop.args))
-        if "step" in said or not (directory.rows or directory.resumed or directory.steps()):
-            raise  # that is told, or nothing is left of it
+        if not (directory.rows or directory.resumed or directory.steps()):
+            raise
         way = f"train anew by: parity train --config {quoted(directory.path)}"
         if steps := directory.steps():
             last = f" of step {max(steps):,}" if max(steps) else ""
@@ -124,7 +130,7 @@ class Saving:
         """Saves within an epoch, if it is time; its end is `after_epoch`'s.
 
         Raises:
-            KeyboardInterrupt: a stop was asked for, and what there is was saved.
+            Stopped: a stop was asked for, and what there is was saved.
         """
         self._tell()
         if progress.done == self._batches:
@@ -138,7 +144,7 @@ class Saving:
         """Saves at the start of the next epoch, or the end, if it is time.
 
         Raises:
-            KeyboardInterrupt: a stop was asked for before the end, and what there is was saved.
+            Stopped: a stop was asked for before the end, and what there is was saved.
         """
         last = progress.epoch > self._epochs
         if asked and not last:
@@ -160,13 +166,13 @@ class Saving:
     def _stop(self, progress: Progress, accuracy: float | None, asked: list[str]) -> None:
         where = f"step {progress.step:,}"
         if self._store is None:
-            raise KeyboardInterrupt(f"{asked[0]}at {where}; no checkpoint was asked for")
+            raise Stopped(f"{asked[0]}at {where}; no checkpoint was asked for")
         self._write(progress, accuracy)
         self._store.wait()
         if problem := self._store.failure():
-            raise KeyboardInterrupt(f"{asked[0]}at {where}; NOT saved: {problem}")
+            raise Stopped(f"{asked[0]}at {where}; NOT saved: {problem}")
         command = resume_command(self._folder)
-        raise KeyboardInterrupt(f"{asked[0]}saved at {where}; go on by: {command}")
+        raise Stopped(f"{asked[0]}saved at {where}; go on by: {command}")
 
     def _tell(self) -> None:
         if self._store and (problem := self._store.failure()):

@@ -11,24 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+from hostile.processes import saved, start
+
 SIZE = 64 * 2**20
 RUN = [
     *("train", "--model", "simple_cnn:channels=4,4:hidden=64", "--data", "digits", "--epochs", "9"),
     *("--batch-size", "64", "--augment", "crop", "flip", "--ema", "0.99", "--device", "cpu"),
     *("--checkpoint-every", "0.5", "--keep", "2"),
 ]
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "parity", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
-
-
-def saved(out: Path) -> list[Path]:
-    """The whole checkpoints of a run."""
-    found = [*out.glob("checkpoints/*"), out / "checkpoint.pt"]
-    return [path for path in found if path.name.isdecimal() or path.is_file()]
 
 
 def main(folder: str, free: str, framework: str) -> None:

@@ -1,4 +1,4 @@
-"""The harnesses of this folder as processes of their own, which print JSON lines."""
+"""Processes of their own: the harnesses of this folder, which print JSON lines, and `parity`."""
 
 import json
 import os
@@ -22,3 +22,16 @@ def lines_of(module: str, *arguments: str, seconds: int) -> list[dict[str, Any]]
     assert not problems, f"{len(problems)} problems, the first {problems[0]}"
     assert (done.returncode, done.stderr) == (0, "")
     return lines
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """`parity` with these arguments, and pipes to close."""
+    command = [sys.executable, "-m", "parity", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+
+
+def saved(out: Path) -> list[Path]:
+    """The whole checkpoints of a run."""
+    found = [*out.glob("checkpoints/*"), out / "checkpoint.pt"]
+    return [path for path in found if path.name.isdecimal() or path.is_file()]

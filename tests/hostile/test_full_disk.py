@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from training_support import assert_same
 
-from hostile.full_disk import RUN, start
+from hostile.full_disk import RUN
+from hostile.processes import start
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +48,7 @@ def test_a_full_disk_costs_no_checkpoint(free, whole, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     (status, output, errors), (again, more, other) = json.loads(done.stdout)
     assert status in (0, 2) and errors.count("\n") == (status == 2), done.stdout
-    assert (status == 0) == (errors == "") and errors.startswith("error: "[: len(errors)])
+    assert errors == "" or errors.startswith("error: "), errors
     assert free > 300_000 or "No space left on device" in output + errors, done.stdout
     assert (again, other) == (0, "") and "of no use" not in more, done.stdout
     assert_same(tmp_path / "disk-kept", kept)

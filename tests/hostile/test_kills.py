@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from training_support import assert_same
 
-from hostile.full_disk import saved, start
+from hostile.processes import saved, start
 
 KILLS = 20
 RUN = [
