@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import figures, speed_figures
+from benchmarks.training_figures import metrics
 from jax_impl.errors import InputError
+from parity.report.evaluation import wilson
+from parity.shell.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -95,3 +98,28 @@ def test_no_measured_number_is_written_by_hand(page):
     text = re.sub(r"```.*?```|`[^`]*`|^    .*$|\]\([^)]*\)", "", text, flags=re.S | re.M)
     found = {number.replace("\n", " ") for number in NUMBER.findall(text)}
     assert found <= DEFINED.get(page.stem, set()), "between markers, from a file of benchmarks"
+
+
+def test_the_accuracy_that_a_recipe_tells_was_measured():
+    seeds = [run["accuracy"] for run in speed_figures.load("accuracy")["runs"]]
+    mean, (low, high) = sum(seeds) / len(seeds), (min(seeds), max(seeds))
+    told = RECIPES["notebook_cnn"].accuracy
+    assert f"here {100 * low:.1f} to {100 * high:.1f} % by three seeds" in told
+    assert f", {100 * mean:.1f} % in the mean" in told
+
+    jax, torch = (metrics(f"gpu/accuracy/{name}")[-1]["test_accuracy"] for name in ("jax", "torch"))
+    told = RECIPES["notebook_resnet"].accuracy
+    assert f"here {100 * jax:.1f} % in JAX and {100 * torch:.1f} % in PyTorch" in told
+    assert told.endswith(f" {interval(min(jax, torch))[0]} to {interval(max(jax, torch))[1]} %")
+
+    short = metrics("training/resnet20_short")[-1]["test_accuracy"]
+    mirrored = speed_figures.load("training/resnet20_short/mirrored")["accuracy"]
+    told = RECIPES["resnet20_short"].accuracy
+    assert f"here {100 * short:.2f} % in one run: {' to '.join(interval(short))} %" in told
+    assert f"{100 * mirrored:.2f} % by it with --mirror" in told
+
+
+def interval(accuracy: float) -> tuple[str, str]:
+    """In percent, of the 10,000 test images."""
+    low, high = wilson(round(accuracy * 10_000), 10_000)
+    return f"{100 * low:.1f}", f"{100 * high:.1f}"
