@@ -30,6 +30,7 @@ from parity.shell.options import (
     TrainOptions,
 )
 from parity.shell.recipes import RECIPES, check_run
+from parity.shell.study_options import StudyOptions
 from parity.shell.use_options import EvaluateOptions, ExportOptions, PredictOptions
 
 COMMANDS: dict[str, type] = {
@@ -44,6 +45,7 @@ COMMANDS: dict[str, type] = {
     "prepare": PrepareOptions,
     "summary": SummaryOptions,
     "compare": CompareOptions,
+    "study": StudyOptions,
     "list": ListOptions,
 }
 """Their options, in the order in which the help names them."""
@@ -102,6 +104,10 @@ EXAMPLES = {
     "compare": (
         "parity compare runs/one runs/two",
         "parity compare runs/resnet20-* --plot resnet20.svg",
+    ),
+    "study": (
+        "parity study choose-cnn --dry-run",
+        "parity study cnn-vs-resnet --only simple_cnn resnet20 --seeds 1",
     ),
     "list": ("parity list", "parity list --table"),
 }

@@ -17,7 +17,7 @@ LEVELS = (
     ("parity.__main__",),
     ("parity.program",),
     ("parity.commands",),
-    ("parity.speed", "parity.checking"),
+    ("parity.speed", "parity.study", "parity.checking"),
     ("parity.diagnosis", "parity.report"),
     ("parity.ladder",),
     ("parity.pairs",),

@@ -145,7 +145,7 @@ def newest(
     for step in sorted(_steps(folder), reverse=True):
         place = folder / str(step)
         try:
-            restored = _restore(place, like, step)
+            restored = restore(place, like, step)
             check(restored.progress)
         except InputError as error:
             problems.append(f"{place} is of no use: {error}")
@@ -179,8 +179,13 @@ def _put_aside(place: Path) -> Path:
     return place
 
 
-def _restore(place: Path, like: Any, step: int) -> Restored:
-    """What is in one folder.
+def restore(place: Path, like: Any, step: int) -> Restored:
+    """What is in one folder of a checkpoint, of so many steps.
+
+    Args:
+        place: the folder.
+        like: a state of the same structure, shapes and dtypes.
+        step: that it must be of.
 
     Raises:
         InputError: it is damaged, or not of such a state.

@@ -12,7 +12,7 @@ from PIL import Image
 
 import torch_ref.models
 from parity.program import EXAMPLES, Options, main
-from parity.shell import cli, look_options, options, use_options
+from parity.shell import cli, look_options, options, study_options, use_options
 
 SMALL = "simple_cnn:channels=2,2:hidden=4"
 VALUES = {
@@ -97,6 +97,13 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
     "recipes": (options.RecipesOptions, Command([], {})),
     "summary": (look_options.SummaryOptions, Command(["simple_cnn"], {})),
     "compare": (look_options.CompareOptions, Command(["there"], {})),
+    "study": (
+        study_options.StudyOptions,
+        Command(
+            ["choose-cnn", "--data", "digits", "--search", "1", "--dry-run"],
+            {"minutes": {"a quarter"}, "out": PATHS},
+        ),
+    ),
     "speed": (
         options.SpeedOptions,
         Command(
@@ -119,6 +126,7 @@ POSITIONAL = {
     ("convert", "output"): 2,
     ("summary", "model"): 1,
     ("compare", "runs"): 1,
+    ("study", "name"): 1,
     ("evaluate", "weights"): 1,
     ("predict", "weights"): 1,
     ("predict", "images"): 2,
@@ -133,6 +141,8 @@ DONE = {
     ("convert", "zero"),
     ("evaluate", "control characters"),
     ("export", "minus one"),
+    ("study", "a quarter"),
+    ("study", "zero"),
 }
 """Of what is taken, these are tried at once."""
 
@@ -140,7 +150,7 @@ DONE = {
 def cases() -> list[Any]:
     """But for flags, which take no value, and for names that are free."""
     left = {"run": {"accept", "data_dir"}, "train": {"data_dir"}, "speed": {"data_dir", "out"}}
-    left |= {"evaluate": {"data_dir"}}
+    left |= {"evaluate": {"data_dir"}, "study": {"data_dir"}}
     return [
         pytest.param(
             command,

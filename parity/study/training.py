@@ -1,0 +1,180 @@
+"""One training of a study: `parity train` as a process of its own, and what it came to."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from jax_impl.errors import InputError, one_line, shown
+from jax_impl.models import registry
+from jax_impl.models.geometry import summary
+from parity.report import runs
+from parity.report.runs import ACCURACIES, read_trainings
+from parity.shell.earlier import CONFIG
+from parity.shell.run_directory import CHECKPOINT, CHECKPOINTS, METRICS
+from parity.study.description import Training
+
+RUNS, LOGS = "runs", "logs"
+LOST = "damaged-*"
+TAIL = 4000
+"""Bytes of a log that are looked at."""
+KEPT = ("epoch", "loss", "seconds", *ACCURACIES)
+"""Of a line of metrics.jsonl."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a training runs, and how it is asked for.
+
+    Args:
+        folder: of the study.
+        data: the data set.
+        data_dir: where it lies; None is the usual place.
+        epochs: in place of the recipe's.
+    """
+
+    folder: Path
+    data: str
+    data_dir: Path | None = None
+    epochs: int | None = None
+
+    def run(self, training: Training) -> Path:
+        """Its run directory."""
+        return self.folder / RUNS / training.label
+
+    def log(self, training: Training) -> Path:
+        """What it said."""
+        return self.folder / LOGS / f"{training.label}.log"
+
+
+def command(training: Training, place: Place) -> list[str]:
+    """What does it, or goes on with it."""
+    folder = place.run(training)
+    if (folder / CONFIG).exists() and _saved(folder):
+        return ["train", "--resume", str(folder)]
+    given = ["train", *training.arguments(place.data, place.epochs), "--out", str(folder)]
+    if place.data_dir is not None:
+        given += ["--data-dir", str(place.data_dir)]
+    return given
+
+
+def begin(training: Training, place: Place) -> subprocess.Popen[bytes]:
+    """Starts it in a process of its own, which Ctrl-C does not reach."""
+    folder, log = place.run(training), place.log(training)
+    folder.parent.mkdir(exist_ok=True)
+    log.parent.mkdir(exist_ok=True)
+    if not _saved(folder):  # a process that was killed before its first checkpoint leaves this
+        shutil.rmtree(folder, ignore_errors=True)
+    line = [sys.executable, "-m", "parity.study.child", str(os.getpid()), str(folder)]
+    with open(log, "ab") as file:
+        return subprocess.Popen(
+            [*line, *command(training, place)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Asks it to save and end."""
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(signal.SIGTERM)
+
+
+def _saved(folder: Path) -> bool:
+    found = [path.name for path in (folder / CHECKPOINTS).glob("*")]
+    whole = any(name.isdecimal() and name.isascii() for name in found)
+    return whole or (folder / CHECKPOINT).is_file()
+
+
+def told(training: Training, place: Place) -> runs.Training | None:
+    """The training as its run directory has it so far; None if that says nothing yet."""
+    folder = place.run(training)
+    if not (folder / METRICS).exists():
+        return None
+    try:
+        return read_trainings([folder])[0][0]
+    except InputError:
+        return None
+
+
+def over(training: Training, place: Place) -> bool:
+    """Whether there is nothing left to do of it."""
+    found = told(training, place)
+    return found is not None and (found.over or found.stopped)
+
+
+def result(training: Training, place: Place) -> dict[str, Any]:
+    """What it came to, as study.json has it; accuracies in [0, 1].
+
+    Raises:
+        InputError: its run directory does not say it.
+    """
+    found = read_trainings([place.run(training)])[0][0]
+    spec = registry.parse(training.model)
+    size = summary(spec, None)
+    accuracies = found.accuracies
+    environment = ("device", "cpu", "cores", "commit", "python", "packages")
+    return {
+        **training.as_json(),
+        "data": place.data,
+        "command": " ".join(["parity train", *training.arguments(place.data, place.epochs)]),
+        "epochs": found.epochs,
+        "stopped": found.stopped,
+        "rows": [{k: v for k, v in row.items() if k in KEPT} for row in found.rows],
+        "held_out": found.held_out,
+        "held_out_accuracy": accuracies[-1] if accuracies else None,
+        "test_accuracy": found.test_accuracy,
+        "seconds": found.seconds,
+        "parameters": size.parameters,
+        "flops": size.flops,
+        "field": [m.field for m in size.modules if m.stride is not None][-1][0],
+        **{name: found.config.get(name) for name in environment},
+    }
+
+
+def clear(training: Training, place: Place) -> None:
+    """Removes the checkpoints of one that is over; its weights and its curves stay."""
+    folder = place.run(training)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def reason(training: Training, place: Place, status: int) -> str:
+    """Why a process ended with such a status, in one line."""
+    log = place.log(training)
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}; see {log}"
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError as error:
+        return f"exit status {status}; cannot read {log}: {one_line(error, 120)}"
+    said = [line.strip() for line in lines if line.strip()] or ["it said nothing"]
+    return f"exit status {status}: {shown(said[-1].removeprefix('error: '), 300)}"
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """What a study.json holds.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        told = json.loads(path.read_bytes())
+        results = told["trainings"]
+        assert all(isinstance(result["label"], str) for result in results)
+        needed = {"group", "seed", "framework", "rows", "held_out_accuracy", "seconds"}
+        assert all(needed <= {*result} for result in results)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
+        why = one_line(error, 120)
+        raise InputError(f"{path} is no study.json ({why}): pass another --out") from error
+    return told

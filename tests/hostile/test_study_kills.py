@@ -1,0 +1,54 @@
+"""A study that is killed again and again; `make proof` kills."""
+
+import json
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from hostile.processes import start
+
+KILLS = 12
+STUDY = [
+    *("study", "choose-cnn", "--data", "digits", "--epochs", "6", "--seeds", "2"),
+    *("--only", "1-conv-3x3-4x4", "2-conv-3x3-4x4"),
+]
+SAME = "label", "epochs", "held_out_accuracy", "test_accuracy", "stopped", "command"
+
+
+def trainings(out):
+    """What they came to, but for the time they took."""
+    found = json.loads((out / "study.json").read_text())["trainings"]
+    for one in found:
+        for row in one["rows"]:
+            row.pop("seconds", None)
+    return [{name: one[name] for name in (*SAME, "rows")} for one in found]
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_training_is_lost_or_counted_twice(number, tmp_path):
+    """The trainings are bit for bit those of the study that nothing happened to."""
+    whole, out = tmp_path / "whole", tmp_path / "study"
+    ended(start(*STUDY, "--out", str(whole)), 0)
+    rng, killed = random.Random(0), 0
+    for _ in range(KILLS):
+        process = start(*STUDY, "--out", str(out))
+        time.sleep(rng.uniform(2, 14))
+        process.send_signal(number)
+        text = process.communicate(timeout=120)
+        killed += process.returncode != 0
+        shutil.copytree(out, tmp_path / "before", dirs_exist_ok=True)  # it can be read at any time
+        assert "Traceback" not in "".join(text)
+        if number == signal.SIGTERM and process.returncode:
+            assert process.returncode == 130
+    ended(start(*STUDY, "--out", str(out)), 0)
+    assert killed >= 3
+    assert trainings(out) == trainings(whole) and len(trainings(out)) == 4
+
+
+def ended(process, status):
+    text = process.communicate(timeout=900)
+    assert process.returncode == status, text

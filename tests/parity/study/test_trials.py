@@ -1,0 +1,181 @@
+"""Every training is done by one worker, and by another where that one is no more."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from jax_impl.errors import InputError
+from parity.study.trials import Trials
+
+ABOUT = {"study": "choose-cnn", "data": "digits"}
+LABELS = ["one-jax-0", "two-jax-0", "three-jax-0"]
+
+
+def open_trials(folder, about=ABOUT, storage=None):
+    return Trials(folder, storage, "choose-cnn", about)
+
+
+def over(label, accuracy=0.5):
+    return {"label": label, "held_out_accuracy": accuracy, "rows": [], "seconds": 1.0}
+
+
+@pytest.fixture
+def trials(tmp_path):
+    opened = open_trials(tmp_path)
+    yield opened
+    opened.close()
+
+
+def claimed(trials, labels=LABELS):
+    found = trials.claim(labels)
+    assert found is not None
+    return found
+
+
+def test_each_is_claimed_once_and_in_order(tmp_path, trials):
+    other = open_trials(tmp_path)
+    taken = [claimed(worker)[0] for worker in (trials, other, trials)]
+    assert taken == LABELS and trials.claim(LABELS) is None and other.claim(LABELS) is None
+    assert sorted(trials.running()) == sorted(LABELS)
+    other.close()
+
+
+def test_what_is_over_stays_so(tmp_path, trials):
+    label, trial = claimed(trials)
+    trials.finish(trial, over(label, 0.75))
+    other = open_trials(tmp_path)
+    assert other.results() == {label: over(label, 0.75)}
+    assert claimed(other)[0] == "two-jax-0"
+    other.close()
+
+
+def test_only_what_is_asked_for_is_claimed(trials):
+    claimed(trials)
+    assert claimed(trials, ["three-jax-0"])[0] == "three-jax-0"
+    assert trials.claim(["three-jax-0"]) is None
+
+
+def test_what_failed_is_told_and_tried_again_by_another_worker(tmp_path, trials):
+    label, trial = claimed(trials)
+    trials.fail(trial, label, "no memory")
+    assert trials.failures() == {label: "no memory"}
+    assert [claimed(trials)[0] for _ in range(2)] == LABELS[1:] and trials.claim(LABELS) is None
+    other = open_trials(tmp_path)
+    again, trial = claimed(other)
+    assert again == label
+    other.finish(trial, over(label))
+    assert trials.failures() == {}
+    other.close()
+
+
+def test_what_is_left_is_anybodys(trials):
+    label, trial = claimed(trials)
+    trials.leave(trial)
+    assert trials.failures() == {} and sorted(claimed(trials)[0] for _ in range(3)) == sorted(
+        LABELS
+    )
+
+
+def test_of_a_worker_that_was_killed_the_next_has_it_at_once(tmp_path):
+    """Whatever it was doing then, for the system lets go of its lock."""
+    code = f"""
+        import sys, time
+        from pathlib import Path
+        from parity.study.trials import Trials
+        trials = Trials(Path({str(tmp_path)!r}), None, "choose-cnn", {ABOUT!r})
+        print(trials.claim({LABELS!r})[0], flush=True)
+        time.sleep(60)
+    """
+    worker = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None and worker.stdout.readline().strip() == LABELS[0]
+    trials = open_trials(tmp_path)
+    assert claimed(trials)[0] == LABELS[1]  # it lives
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    worker.stdout.close()
+    assert claimed(trials)[0] == LABELS[0]
+    assert len([*(tmp_path / "workers").iterdir()]) == 1
+    trials.close()
+
+
+def test_two_workers_that_queued_one_training_do_it_once(tmp_path, trials):
+    """As happens where both found it missing at the same time."""
+    for _ in range(2):
+        trials._study.enqueue_trial({"training": "one-jax-0"})
+    label, trial = claimed(trials, ["one-jax-0"])
+    other = open_trials(tmp_path)
+    assert other.claim(["one-jax-0"]) is None
+    trials.finish(trial, over(label))
+    assert other.claim(["one-jax-0"]) is None and len(other.results()) == 1
+    other.close()
+
+
+def test_results_from_elsewhere_are_added_once(tmp_path, trials):
+    for _ in range(2):
+        trials.add([over("one-jax-0"), over("two-jax-0")])
+    assert {*trials.results()} == {"one-jax-0", "two-jax-0"} and len(trials.all()) == 2
+    assert claimed(trials)[0] == "three-jax-0"
+
+
+def test_another_study_is_refused(tmp_path, trials):
+    with pytest.raises(InputError, match="its data is digits, not cifar10; pass another --out"):
+        open_trials(tmp_path, ABOUT | {"data": "cifar10"})
+
+
+def test_rates_are_kept(tmp_path, trials):
+    trials.note_rates({("jax", "cnn", 32): 1e9})
+    other = open_trials(tmp_path)
+    assert other.rates() == {("jax", "cnn", 32): 1e9}
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("storage", "why"),
+    [("sqlite:////nowhere/at/all.db", "unable to open"), ("nonsense", "Could not parse|parse")],
+)
+def test_a_database_that_cannot_be_used_is_told_in_one_line(storage, why, tmp_path):
+    with pytest.raises(InputError, match=why) as told:
+        open_trials(tmp_path, storage=storage)
+    assert "\n" not in str(told.value) and storage in str(told.value)
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    (tmp_path / "study.db").write_text("this is no database, and is long enough to be looked at")
+    with pytest.raises(InputError, match=r"study\.db as a study's database"):
+        open_trials(tmp_path)
+
+
+def test_a_search_suggests_points_and_never_one_training_twice(tmp_path, trials):
+    from parity.study.studies import STUDIES, cnn
+
+    axes = dict(STUDIES["choose-cnn"].axes)
+
+    def training_of(point, seed):
+        import dataclasses
+
+        found = cnn(point)
+        return found and dataclasses.replace(found, seed=seed)
+
+    labels = []
+    for _ in range(6):
+        found = trials.search(axes, 6, training_of)
+        assert found is not None
+        labels.append(found[0].label)
+        trials.finish(found[1], over(found[0].label, 0.1 * len(labels)))
+    assert len({*labels}) == 6 and trials.search(axes, 6, training_of) is None
+
+
+def test_a_search_goes_on_with_what_was_begun(tmp_path, trials):
+    from parity.study.studies import STUDIES, cnn
+
+    axes = dict(STUDIES["choose-cnn"].axes)
+    begun = trials.search(axes, 3, lambda point, seed: cnn(point))
+    trials.leave(begun[1])
+    again = trials.search(axes, 3, lambda point, seed: cnn(point))
+    assert again[0] == begun[0] and trials.running() == [begun[0].label]
