@@ -133,7 +133,7 @@ def bars_of(figures: dict[str, float], runs: list[dict[str, Any]]) -> dict[str, 
     epochs as in the `accuracy` rung; the accuracies by three standard errors of a difference
     between two of as many images.
     """
-    from parity.ladder.rungs.accuracy import LOSS_TOLERANCE
+    from parity.ladder.rungs.accuracy_verdict import LOSS_TOLERANCE
     from parity.ladder.rungs.runs import PARAMETERS_BAR
     from parity.ladder.tolerance import DIFFERENCE_MULTIPLE
 

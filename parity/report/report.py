@@ -51,7 +51,7 @@ class Report:
             return f"STOPPED by {self.stopped}: {found}"
         if not failed:
             return f"PASSED: all {count} checks" + (
-                f"; {left} had nothing to compare" if left else ""
+                f"; {left} not compared" if left else ""
             )
         names = ", ".join(f"{r.model} {r.rung} {r.dtype}" for r in failed)
         return f"FAILED: {len(failed)} of {count} checks: {names}"
@@ -62,7 +62,7 @@ def line(result: Result) -> str:
     name = f"{result.model} {result.rung} {result.dtype}"
     remarks = "".join(f" ({remark})" for remark in result.remarks)
     if result.passed is None:
-        return f"--   {name}: nothing to compare: {result.detail}{remarks}"
+        return f"--   {name}: not compared: {result.detail}{remarks}"
     mark = "ok  " if result.passed else "FAIL"
     return (
         f"{mark} {name}: {number(result.measured)}, at most "

@@ -124,7 +124,7 @@ class RunOptions:
 
     budget: float = 10.0
     """minutes for the trainings of each model, but for the notebook's own: the small CNN on
-    CIFAR-10 is always trained in full"""
+    CIFAR-10 is always trained in full. What there is time for only once is shown, and not judged"""
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """auto: a GPU if both frameworks see one"""

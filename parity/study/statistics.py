@@ -55,8 +55,6 @@ class Equality:
         low: the end of the interval of 90 %, which within the margin proves equality at 5 %.
         high: its other end.
         p: the larger of the two one-sided tests' p-values.
-        needed: pairs with which equality is proved with a probability of 0.9, if the mean is zero
-            and the deviation is this one.
     """
 
     n: int
@@ -66,12 +64,16 @@ class Equality:
     low: float
     high: float
     p: float
-    needed: int
 
     @property
     def equal(self) -> bool:
         """Whether it is proved."""
         return self.p <= ALPHA
+
+    @property
+    def needed(self) -> int:
+        """Pairs that prove it with a probability of 0.9, if the true mean is zero."""
+        return needed(self.deviation, self.margin)
 
 
 def equality(differences: Values, margin: float) -> Equality:
@@ -90,9 +92,7 @@ def equality(differences: Values, margin: float) -> Equality:
         p = max(float(t.sf((margin + x) / error, n - 1)) for x in (mean, -mean))
     else:
         p = 0.0 if abs(mean) < margin else 1.0
-    return Equality(
-        n, mean, deviation, margin, mean - reach, mean + reach, p, needed(deviation, margin)
-    )
+    return Equality(n, mean, deviation, margin, mean - reach, mean + reach, p)
 
 
 def needed(deviation: float, margin: float, power: float = 0.9, most: int = 10_000) -> int:

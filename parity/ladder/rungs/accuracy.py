@@ -1,10 +1,13 @@
 """Both frameworks train for real, from the same weights on the same batches.
 
 The notebook's own experiment, its small CNN on CIFAR-10, is trained in full and held to fixed
-bars. Any other training is chaotic or short: a rounding in the weights grows until two runs of one
-framework differ as much as two frameworks do. Where one misses those bars JAX trains again from
-weights moved by one rounding, and PyTorch's run must look like one more of those: within the range
-that holds a further run of the same kind with probability `CONFIDENCE` (Student's t).
+bars. In any other training a rounding in the weights may grow until two runs of one framework
+differ as much as two frameworks do. Where one misses those bars JAX trains again from weights moved
+by one rounding, and PyTorch's run must look like one more of those: within the range that holds a
+further run of the same kind with probability `CONFIDENCE` (Student's t).
+
+What such a range is too wide for is chaotic, and is not compared; nor is a training that there is
+only time for once, of which nothing says how chaotic it is. Its losses and accuracies are told.
 """
 
 import dataclasses
@@ -13,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from torch import nn
 
 import torch_ref.train
@@ -24,8 +26,16 @@ from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.evaluate import make_evaluate
 from jax_impl.training.fit import Epoch, fit, shuffled
 from jax_impl.training.state import TrainState, create_state
-from parity.ladder.result import Comparison, Result, result
+from parity.ladder.result import Result, result
 from parity.ladder.rounding import moved_tree
+from parity.ladder.rungs.accuracy_verdict import (
+    Orders,
+    Plan,
+    Training,
+    against_replicas,
+    fixed,
+    once,
+)
 from parity.pairs.case import precision
 from parity.pairs.pair import ModelPair
 from parity.pairs.weights import to_torch
@@ -33,9 +43,7 @@ from parity.shell.console import Console
 from parity.shell.recipes import Recipe
 from torch_ref.data import CIFAR10, Digits, make_loader
 
-LOSS_TOLERANCE = 0.05
 REPLICAS = 6
-CONFIDENCE = 0.999
 PARTS = 5
 """Into how many parts a training of less than an epoch is cut; each gives a loss."""
 
@@ -47,43 +55,9 @@ CHECKPOINT_IMAGES = 2000
 """Test images after each epoch or part, where there may be replicas: a ResNet's accuracy at Adam's
 0.01 swings by ten points from one evaluation to the next, the mean of several by far less."""
 
-Orders = list[np.ndarray]
 OnEpoch = Callable[[Any], None]
 OnSteps = Callable[..., None]
 TorchData = tuple[CIFAR10 | Digits, CIFAR10 | Digits]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What to train: a list of index arrays, one for each loss, called `unit`s."""
-
-    orders: Orders
-    unit: str
-    steps: int
-    all_steps: int
-    replicas: int
-
-    @property
-    def extent(self) -> str:
-        """For people: how much of the recipe this is."""
-        if self.steps == self.all_steps:
-            return f"{len(self.orders)} epochs"
-        return f"{self.steps:,} of {self.all_steps:,} steps"
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """One framework's run.
-
-    A loss for each epoch or part, test accuracy at the end, seconds for a step, and, where there
-    may be replicas, the accuracy on `CHECKPOINT_IMAGES` test images after each epoch or part.
-    """
-
-    framework: str
-    losses: list[float]
-    accuracy: float
-    step_seconds: float
-    checkpoints: list[float]
 
 
 Run = Callable[[Variables, Orders, OnEpoch, OnSteps], Training]
@@ -128,20 +102,24 @@ def run(
     run_jax = _jax_run(pair, ours, checkpoints=not notebook)
     run_torch = _torch_run(pair, theirs, device, checkpoints=not notebook)
     with precision("float32"):
-        affordable = None
+        affordable, replicas = None, 0 if notebook else REPLICAS
         if not (notebook or full):
-            times = _probe(run_jax, run_torch, variables, size, batch_size)
-            affordable = int(budget / (times[0] * (1 + REPLICAS) + times[1]))
-        plan = _plan(pair.recipe, size, seed, affordable, 0 if notebook else REPLICAS)
+            ours_takes, theirs_takes = _probe(run_jax, run_torch, variables, size, batch_size)
+            affordable = int(budget / (ours_takes + theirs_takes))
+            again = budget / (ours_takes * (1 + REPLICAS) + theirs_takes)
+            replicas = REPLICAS if again >= math.ceil(size / batch_size) * pair.recipe.epochs else 0
+        plan = _plan(pair.recipe, size, seed, affordable, replicas)
         console.line(f"{pair.name}: training {plan.extent} in each framework")
         first = _shown(run_jax, f"{pair.name} in JAX", variables, plan, console)
         second = _shown(run_torch, f"{pair.name} in PyTorch", variables, plan, console)
         images = len(ours.test.labels)
         seen, runs = min(images, CHECKPOINT_IMAGES), [first]
         if plan.replicas:
-            comparisons = _against_replicas(runs, second, plan, seen)
+            comparisons = against_replicas(runs, second, plan, seen)
+        elif notebook:
+            comparisons = fixed(first, second, plan, images)
         else:
-            comparisons = _fixed(first, second, plan, images)
+            comparisons = [once(first, second, plan)]
         if plan.replicas and not all(comparison.passed for comparison in comparisons):
             for number in range(1, plan.replicas + 1):
                 moved = moved_tree(variables, number)
@@ -150,7 +128,7 @@ def run(
                     runs.append(run_jax(moved, plan.orders, _silent, _shower(show)))
                 losses = " ".join(f"{loss:.3f}" for loss in runs[-1].losses)
                 console.line(f"{name}: losses {losses}, accuracy {100 * runs[-1].accuracy:.2f} %")
-            comparisons = _against_replicas(runs, second, plan, seen)
+            comparisons = against_replicas(runs, second, plan, seen)
     results = [result(pair.name, "accuracy", "float32", comparison) for comparison in comparisons]
     return Outcome(results, [first, second], plan)
 
@@ -279,86 +257,3 @@ def _training(
     seconds = float(np.median(steps[1:] or steps))
     losses = [epoch.loss for epoch in epochs]
     return Training(framework, losses, accuracy, seconds, checkpoints)
-
-
-def _fixed(first: Training, second: Training, plan: Plan, images: int) -> list[Comparison]:
-    """Losses within 5 %, and accuracies within three standard errors of their difference."""
-    ours, theirs = np.array(first.losses), np.array(second.losses)
-    loss = _losses(
-        ours, theirs, np.full(len(ours), LOSS_TOLERANCE), plan, "{:.4f} in JAX, {:.4f} in PyTorch"
-    )
-    mean = (first.accuracy + second.accuracy) / 2
-    tolerance = 100 * _sampling(mean, images)
-    measured = 100 * abs(first.accuracy - second.accuracy)
-    accuracy = Comparison(
-        measured <= tolerance,
-        measured,
-        tolerance,
-        "points of test accuracy",
-        f"{plan.extent}; {100 * first.accuracy:.2f} % in JAX, {100 * second.accuracy:.2f} % in "
-        f"PyTorch; tolerance 3 sqrt(2 p (1 - p) / {images:,})",
-    )
-    return [loss, accuracy]
-
-
-def _against_replicas(
-    runs: list[Training], second: Training, plan: Plan, images: int
-) -> list[Comparison]:
-    """The fixed bars, widened to the range that holds a further run like `runs`.
-
-    By a single run they are as they are.
-    """
-    losses, theirs = np.array([run.losses for run in runs]), np.array(second.losses)
-    tolerances = np.maximum(LOSS_TOLERANCE, _spread(losses) / theirs)
-    several = len(runs) > 1
-    of = f"on average of {len(runs)} JAX runs that differ by a rounding" if several else "in JAX"
-    text = f"{{:.4f}} {of}, {{:.4f}} in PyTorch; tolerance 5 %" + several * " or their spread"
-    loss = _losses(losses.mean(0), theirs, tolerances, plan, text)
-    accuracies = np.array([np.mean(run.checkpoints) for run in runs])
-    mean, their_mean = float(accuracies.mean()), float(np.mean(second.checkpoints))
-    measured = 100 * abs(mean - their_mean)
-    spread = float(_spread(accuracies))
-    tolerance = 100 * max(_sampling((mean + their_mean) / 2, images), spread)
-    accuracy = Comparison(
-        measured <= tolerance,
-        measured,
-        tolerance,
-        "points of mean test accuracy",
-        f"{plan.extent}; after each {plan.unit}, on {images:,} images: {100 * mean:.2f} % {of} "
-        f"({100 * accuracies.min():.2f} to {100 * accuracies.max():.2f}), {100 * their_mean:.2f} % "
-        f"in PyTorch; tolerance {several * 'their spread, or '}3 sqrt(2 p (1 - p) / images)",
-    )
-    return [loss, accuracy]
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """How far from the runs' mean a further one is with probability `CONFIDENCE` at most.
-
-    The runs are the first axis; zero by a single run.
-    """
-    count = len(values)
-    if count == 1:
-        return np.zeros(values.shape[1:])
-    factor = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * math.sqrt(1 + 1 / count)
-    return factor * values.std(0, ddof=1)
-
-
-def _losses(
-    ours: np.ndarray, theirs: np.ndarray, tolerances: np.ndarray, plan: Plan, text: str
-) -> Comparison:
-    """The epoch or part whose losses differ most, in units of its tolerance."""
-    differences = np.abs(ours - theirs) / theirs
-    worst = int(np.nan_to_num(differences / tolerances, nan=np.inf).argmax())
-    return Comparison(
-        bool(differences[worst] <= tolerances[worst]),
-        float(differences[worst]),
-        float(tolerances[worst]),
-        f"relative difference of {plan.unit} losses",
-        f"{plan.extent}; {plan.unit} {worst + 1} of {len(ours)}: "
-        + text.format(ours[worst], theirs[worst]),
-    )
-
-
-def _sampling(p: float, images: int) -> float:
-    """Three standard errors of the difference of two accuracies near `p` on so many images."""
-    return 3 * math.sqrt(2 * p * (1 - p) / images)

@@ -72,7 +72,7 @@ def _verdict(content: Content) -> Markup:
         says = f"Stopped by {content['stopped']}: {failed} of {count} checks until then failed."
     lines = [tag("div", says)]
     if count < len(verdicts):
-        lines.append(tag("div", f"{len(verdicts) - count} more had nothing to compare."))
+        lines.append(tag("div", f"{len(verdicts) - count} more were not compared."))
     return tag("div", tag("strong", word), *lines, class_=f"verdict {class_}")
 
 

@@ -17,14 +17,15 @@ NUMBERS = (
     "measured", "tolerance", "parameters", "forward, MFLOPs an image", "seconds an epoch",
     "test accuracy",
 )  # fmt: skip
-VERDICTS = {True: "yes", False: "NO", None: "nothing to compare"}
+VERDICTS = {True: "yes", False: "NO", None: "not compared"}
 """What a result's `passed` is called."""
 
 COMPARISON_NOTE = (
     "MFLOPs: forward pass of one image as each framework counts it (PyTorch: products of "
     "convolutions and linear layers; XLA: every operation, without products with padding). "
     "Seconds an epoch: a step's median time in this run, times the steps of an epoch; the runs "
-    "follow one another, each alone."
+    "follow one another, each alone. Equal trainings of both kinds of model, by several seeds, are "
+    "compared by `parity study cnn-vs-resnet`."
 )
 
 
