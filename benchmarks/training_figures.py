@@ -29,7 +29,7 @@ def trained() -> str:
         f"interval of the 10,000 images: {100 * low:.1f} to {100 * high:.1f} %), with the mirror "
         f"images' logits added {100 * mirrored['accuracy']:.2f} % "
         "(`parity evaluate RUN --mirror`). One run, in "
-        f"{hours:.1f} hours on one core that also had other work "
+        f"{hours:.1f} hours on two cores that also had other work "
         f"([run](benchmarks/{name}/metrics.jsonl))."
     )
 
