@@ -50,9 +50,7 @@ class Report:
             found = f"{len(failed)} of {count} checks until then failed"
             return f"STOPPED by {self.stopped}: {found}"
         if not failed:
-            return f"PASSED: all {count} checks" + (
-                f"; {left} not compared" if left else ""
-            )
+            return f"PASSED: all {count} checks" + (f"; {left} not compared" if left else "")
         names = ", ".join(f"{r.model} {r.rung} {r.dtype}" for r in failed)
         return f"FAILED: {len(failed)} of {count} checks: {names}"
 

@@ -46,13 +46,12 @@ def norms(
     """
 
     @jax.jit
-    def gradient(variables: Variables) -> Any:
-        prepared = normalize(jnp.asarray(images), jnp.float32)
-        arguments = model, variables.batch_stats, prepared, jnp.asarray(labels)
+    def gradient(variables: Variables, images: jax.Array, labels: jax.Array) -> Any:
+        arguments = model, variables.batch_stats, normalize(images, jnp.float32), labels
         found = jax.grad(loss_and_stats, has_aux=True)(variables.params, *arguments)[0]
         return jax.tree.map(jnp.linalg.norm, jax.tree.map(jnp.ravel, found))
 
-    found = Variables(gradient(variables), {})
+    found = Variables(gradient(variables, images, labels), {})
     return {name: float(norm) for name, norm in named_leaves(found, model)}
 
 

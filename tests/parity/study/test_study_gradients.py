@@ -20,7 +20,7 @@ MODEL = "simple_cnn:channels=2,3:hidden=4"
 
 
 def test_norms_are_those_of_the_twin():
-    pair = create_pair("simple_cnn", channels=(2, 3), hidden=4)
+    pair = create_pair(MODEL)
     variables, split = pair.model.init(0), load_digits().train
     images, labels = split.images[:32], split.labels[:32]
     found = norms(pair.model, variables, images, labels)
@@ -42,7 +42,7 @@ def test_of_every_epoch_from_the_start_on(tmp_path, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     assert [*lines[0]["norms"]] == ["conv1", "conv2", "fc1", "fc2"]
-    pair = create_pair("simple_cnn", channels=(2, 3), hidden=4)
+    pair = create_pair(MODEL)
     split = load_digits().train
     start = pair.model.init(Generator(0))
     few = split.images[:IMAGES], split.labels[:IMAGES]
