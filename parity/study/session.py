@@ -7,8 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 
-from jax_impl.errors import listed
+from jax_impl.errors import InputError, listed, one_line
 from jax_impl.models.registry import MOST
 from parity.shell.console import Console
 from parity.shell.provenance import provenance
@@ -149,6 +150,12 @@ def do(asked: Asked, options: StudyOptions, console: Console) -> int:
             done += f", and other workers do {listed(others)}"
         console.line(done if over >= total else f"{done}; go on by: {_command(options)}")
         return 1 if told["failed"] else 0
+    except StorageInternalError as error:
+        why = one_line(error.__cause__ or error, 200)
+        raise InputError(
+            f"the study's database cannot be used any more: {why}; {place.folder} keeps what is "
+            f"over; go on by: {_command(options)}"
+        ) from error
     finally:
         trials.close()
 

@@ -18,6 +18,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from jax_impl.errors import InputError, one_line, shown
+from parity.shell.files import cannot_write
 from parity.study.description import Training, check_same
 
 DATABASE = "study.db"
@@ -29,9 +30,13 @@ TRAINING = "training"
 """The one parameter of a grid: the training's label."""
 ASKED = 200
 """Suggestions for which there is no training, before a search is at its end."""
+PATIENCE = 60
+"""Seconds for which another process may have a database's file."""
 HEARTBEAT = 30
 """Seconds; a worker of another machine that gives no sign for `GRACE` of them is given up."""
 GRACE = 600
+GIVEN_UP = optuna.exceptions.UpdateFinishedTrialError, ValueError
+"""What Optuna says of a trial that somebody gave up in the meantime, as of a machine that slept."""
 
 
 class Trials:
@@ -59,14 +64,15 @@ class Trials:
         pruner: Any = None,
     ):
         self._workers = folder / "workers"
-        self._workers.mkdir(exist_ok=True)
-        self.worker = uuid.uuid4().hex
-        self._lock = _locked(self._workers / self.worker)
         self._failed: set[str] = set()
         address = storage or f"sqlite:///{folder / DATABASE}"
+        waiting = {"timeout": PATIENCE} if address.startswith("sqlite:") else {}
         with told(storage or str(folder / DATABASE)):
             self._storage = optuna.storages.RDBStorage(
-                address, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+                address,
+                {"connect_args": waiting},
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
             )
             self._study = optuna.create_study(
                 storage=self._storage,
@@ -81,6 +87,12 @@ class Trials:
                 self._study.set_user_attr(ABOUT, about)
         if before is not None:
             check_same(folder, about, before)
+        self.worker = uuid.uuid4().hex
+        try:
+            self._workers.mkdir(exist_ok=True)
+            self._lock = _locked(self._workers / self.worker)
+        except OSError as error:
+            raise cannot_write(self._workers, error) from error
 
     def close(self) -> None:
         """This process is no worker any more."""
@@ -199,8 +211,8 @@ class Trials:
                 self.leave(trial)
                 return None
             if found is not None:
-                trial.set_user_attr(LABEL, found.label)
                 self._take(trial)
+                trial.set_user_attr(LABEL, found.label)
                 return found, trial
             self.leave(trial)
         return None
@@ -229,21 +241,26 @@ class Trials:
 
     def finish(self, trial: optuna.Trial, result: dict[str, Any], pruned: bool = False) -> None:
         """A training is over; `result` has its `label`."""
-        trial.set_user_attr(RESULT, result)
-        if pruned:
-            self._study.tell(trial, state=TrialState.PRUNED)
-        else:
-            self._study.tell(trial, value_of(result))
+        try:
+            trial.set_user_attr(RESULT, result)
+            if pruned:
+                self._study.tell(trial, state=TrialState.PRUNED)
+            else:
+                self._study.tell(trial, value_of(result))
+        except GIVEN_UP:
+            self.add([result])
 
     def fail(self, trial: optuna.Trial, label: str, reason: str) -> None:
         """A training could not be done; it is not tried again by this worker."""
         self._failed.add(label)
-        trial.set_user_attr(REASON, reason)
-        self._study.tell(trial, state=TrialState.FAIL)
+        with contextlib.suppress(*GIVEN_UP):
+            trial.set_user_attr(REASON, reason)
+            self._study.tell(trial, state=TrialState.FAIL)
 
     def leave(self, trial: optuna.Trial) -> None:
         """A training is not done now: it is anybody's."""
-        self._study.tell(trial, state=TrialState.FAIL)
+        with contextlib.suppress(*GIVEN_UP):
+            self._study.tell(trial, state=TrialState.FAIL)
 
     def _abandon(self) -> None:
         """Lets go of what workers had that are no more: of this folder at once, others in time."""

@@ -1,5 +1,6 @@
 """The trainings of a study, done: one after the other, or several at once. Imports no framework."""
 
+import contextlib
 import dataclasses
 import math
 import subprocess
@@ -89,7 +90,8 @@ def do(work: Work, asked: Sequence[str], show: Callable[[Sequence[Active]], None
             trained.end(one.child)
         for one in active:
             one.child.wait()
-            work.trials.leave(one.trial)
+            with contextlib.suppress(Exception):  # the database may be what failed
+                work.trials.leave(one.trial)
         raise
 
 
@@ -121,14 +123,16 @@ def _settle(
 ) -> None:
     """Notes what a training came to, whose process ended with `status`."""
     trials, place = work.trials, work.place
-    if pruned or trained.over(training, place):
+    over = trained.over(training, place)
+    if pruned or over:
         try:
             result = trained.result(training, place)
         except InputError as error:
             trials.fail(trial, training.label, str(error))
             return
-        result |= {"given_up": pruned, **work.extra(training)}
-        trials.finish(trial, result, pruned)
+        given_up = pruned and not over
+        result |= {"given_up": given_up, **work.extra(training)}
+        trials.finish(trial, result, given_up)
         trained.clear(training, place)
     elif stopping:
         trials.leave(trial)

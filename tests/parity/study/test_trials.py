@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from optuna.trial import TrialState
 
 from jax_impl.errors import InputError
 from parity.study.trials import Trials
@@ -114,6 +115,18 @@ def test_two_workers_that_queued_one_training_do_it_once(tmp_path, trials):
     trials.finish(trial, over(label))
     assert other.claim(["one-jax-0"]) is None and len(other.results()) == 1
     other.close()
+
+
+def test_a_training_that_others_gave_up_counts_all_the_same(tmp_path, trials):
+    """As that of a machine that slept for longer than the others waited."""
+    label, trial = claimed(trials)
+    trials._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    trials.finish(trial, over(label))
+    assert {*trials.results()} == {label}
+    other, trial = claimed(trials)
+    trials._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    trials.leave(trial)
+    trials.fail(trial, other, "no memory")
 
 
 def test_results_from_elsewhere_are_added_once(tmp_path, trials):
