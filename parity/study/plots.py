@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from parity.study.description import Study
 from parity.study.groups import Group, Result, grouped
@@ -53,6 +53,8 @@ def by_epoch(study: Study, results: Sequence[Result], groups: Sequence[Group]) -
     left.set(title="training loss", xlabel="epoch")
     right.set(title=f"accuracy, %: {held_out}, and training dashed", xlabel="epoch")
     _positive_log(left)
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure
 
 
@@ -96,7 +98,11 @@ def by_size(study: Study, results: Sequence[Result], groups: Sequence[Group]) ->
         axes.set(xscale="log", xlabel=title, title="test accuracy, %")
         plain_log(axes.xaxis)
         axes.margins(0.12, 0.08)
-        name_points(axes, points)
+        if few:
+            name_points(axes, points)
+        else:
+            for x, y, text in points:
+                axes.annotate(text, (x, y), (4, 2), textcoords="offset points", fontsize=7)
     return figure
 
 

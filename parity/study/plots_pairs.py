@@ -30,7 +30,8 @@ def pairs(study: Study, results: Sequence[Result], groups: Sequence[Group]) -> F
             above.axhline(100 * NOTEBOOK[name], color="#555555", linestyle=":")
             above.annotate("the notebook's own", (0.5, 100 * NOTEBOOK[name]), (0, 3),
                            textcoords="offset points", ha="center", fontsize=7.5)  # fmt: skip
-        above.set(title=f"{name}, test accuracy, %", xticks=(0, 1), xlim=(-0.3, 1.3),
+        above.set_title(f"{name}: test accuracy, %", fontsize=9)
+        above.set(xticks=(0, 1), xlim=(-0.3, 1.3),
                   xticklabels=("PyTorch", "JAX"))  # fmt: skip
         margin = 100 * dict(study.margin)[name]
         below.axvspan(-margin, margin, color=hue, alpha=0.12, linewidth=0)
