@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 
 
@@ -49,15 +50,42 @@ def mismatches(
     ]
 
 
+class _Loggers:
+    """Those of Orbax and TFDS: silent while anybody wants it, of several threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted, self._levels = threading.Lock(), 0, {}
+
+    def silence(self) -> None:
+        with self._lock:
+            self._wanted += 1
+            if self._wanted == 1:
+                loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+                self._levels = {logger: logger.level for logger in loggers}
+                for logger in loggers:
+                    logger.setLevel(logging.CRITICAL + 1)
+
+    def restore(self) -> None:
+        with self._lock:
+            self._wanted -= 1
+            if not self._wanted:
+                for logger, level in self._levels.items():
+                    logger.setLevel(level)
+
+
+_LOGGERS = _Loggers()
+
+
 @contextlib.contextmanager
 def silent_logs() -> Iterator[None]:
     """What Orbax and TFDS log of a file that they cannot use is told by the error alone."""
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    _LOGGERS.silence()
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        _LOGGERS.restore()
+
+
+def silence_logs() -> None:
+    """The same from here on: Orbax's threads tell of a save that failed long after its end."""
+    _LOGGERS.silence()

@@ -18,7 +18,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax import tree_util
 
-from jax_impl.errors import InputError, listed, mismatches, one_line, shown, silent_logs
+from jax_impl.errors import (
+    InputError,
+    listed,
+    mismatches,
+    one_line,
+    shown,
+    silence_logs,
+    silent_logs,
+)
 from jax_impl.models.model import Model, Variables
 from jax_impl.training.checksums import checker, checksums
 
@@ -81,7 +89,11 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
     try:
         # Orbax's own threads write on after an interruption: here Ctrl-C waits for them.
         with silent_logs(), ThreadPoolExecutor(1) as executor:
-            executor.submit(write).result()
+            try:
+                executor.submit(write).result()
+            except BaseException:
+                silence_logs()
+                raise
     # Orbax's storage meets a full disk with a ValueError.
     except (OSError, ValueError) as error:
         problem = problem_of(error)

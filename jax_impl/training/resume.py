@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from jax import tree_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from jax_impl.errors import InputError, listed, one_line, shown, silent_logs
+from jax_impl.errors import InputError, listed, one_line, shown, silence_logs, silent_logs
 from jax_impl.training import checkpoint
 from jax_impl.training.checksums import checksum
 
@@ -110,13 +110,14 @@ class Checkpoints:
             PROGRESS: ocp.args.JsonSave(whole | {SUM: _sum(whole)}),  # pyright: ignore
         }
         metrics = None if metric is None else {METRIC: metric}
-        try:
-            with silent_logs():
+        with silent_logs():
+            try:
                 made = ocp.args.Composite(**items)
                 self._manager.save(step, args=made, metrics=metrics, force=True)
-        except BaseException:
-            _remove_parts(self.folder)
-            raise
+            except BaseException:
+                silence_logs()
+                _remove_parts(self.folder)
+                raise
 
 
 class Restored(NamedTuple):
