@@ -95,7 +95,7 @@ def test_two_runs_of_both_frameworks(here, capsys):
 
 
 def test_what_a_run_directory_writes_is_read(here, capsys):
-    options = TrainOptions(recipe="resnet20_short", seed=7, data="digits", lr=0.3)
+    options = TrainOptions(recipe="resnet20_short", epochs=12, seed=7, data="digits", lr=0.3)
     spec, recipe = chosen_training(options)
     for framework in ("jax", "torch"):
         with RunDirectory(here / framework, str(spec), framework) as directory:
