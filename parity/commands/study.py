@@ -10,7 +10,7 @@ from parity.shell import data_choice
 from parity.shell.console import Console
 from parity.shell.files import cannot_write, check_place
 from parity.shell.study_options import StudyOptions
-from parity.study import book
+from parity.study import report
 from parity.study.studies import STUDIES
 from parity.study.training import Place
 
@@ -89,7 +89,7 @@ def _check_folder(folder: Path, options: StudyOptions) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder")
-    study = any((folder / name).exists() for name in ("study.db", book.JSON, "workers"))
+    study = any((folder / name).exists() for name in ("study.db", report.JSON, "workers"))
     if not study and any(folder.iterdir()):
         raise InputError(f"{folder} holds no study, and is not empty: pass another --out")
 

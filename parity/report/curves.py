@@ -1,56 +1,36 @@
 """The curves of trainings as a picture: loss and accuracy by epoch. Imports no framework."""
 
 import dataclasses
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-from matplotlib import colormaps, font_manager
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from jax_impl.errors import InputError, shown
+from parity.report.picture import STYLE, hues, image
 from parity.shell.files import write_whole
 
 SUFFIXES = (".png", ".svg")
 FRAMEWORKS = {"jax": "JAX", "torch": "PyTorch"}
 
-_HUES = (
-    "#2563b0", "#d9661f", "#1b8a5a", "#8e44ad", "#b8860b", "#c0392b", "#16a2b8", "#6b7280",
-    "#d94f9d", "#8fb339", "#6b3e1f", "#111111",
-)  # fmt: skip
 _FEW = 30
 """So many epochs have a mark each; where marks would touch, the line alone says more."""
 _SPREAD = 100.0
 """Losses that differ by more have a logarithmic axis."""
-_WIDTH, _PANEL, _DPI = 10.0, 3.2, 150
+_WIDTH, _PANEL = 10.0, 3.2
 _ABOVE, _BELOW, _ROW = 0.65, 0.65, 0.19
 """Inches over the panels, for their axes below, and of a legend's line."""
 _NAME, _MODEL, _LINE = 60, 50, 125
 """Letters of a run and of a model, and of a legend's line."""
 _GREY = "#555555"
-_RC = {
-    "font.size": 9,
-    "font.family": ["DejaVu Sans"],  # matplotlib brings it, so the layout is the same anywhere
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#d8d8d8",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "text.parse_math": False,
-    "svg.hashsalt": "curves",
-}
+_RC = {**STYLE, "axes.titlepad": 9, "axes.grid": True, "legend.fontsize": 8.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +74,10 @@ def draw(runs: Sequence[Run], path: Path) -> None:
         InputError: another suffix, or it cannot be written.
     """
     check_suffix(path)
-    kind = path.suffix.lower().removeprefix(".")
-    metadata: Any = {"Date": None} if kind == "svg" else {}  # one drawing, the same bytes
-    buffer = io.BytesIO()
+    kind: Any = path.suffix.lower().removeprefix(".")
     with matplotlib.style.context(["default", _RC]):
-        figure(runs).savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
-    write_whole(path, buffer.getvalue())
+        content = image(figure(runs), kind)
+    write_whole(path, content)
 
 
 def check_suffix(path: Path) -> None:
@@ -112,7 +90,7 @@ def figure(runs: Sequence[Run]) -> Figure:
     """The drawing itself: losses on the left, accuracies on the right, a legend below."""
     handles = [
         Line2D([], [], color=hue, linewidth=2, label=_printable(label))
-        for label, hue in zip(_labels(runs), _hues(len(runs)), strict=True)
+        for label, hue in zip(_labels(runs), hues(len(runs)), strict=True)
     ]
     handles += _styles(runs)
     longest = max(len(str(handle.get_label())) for handle in handles)
@@ -142,7 +120,7 @@ def figure(runs: Sequence[Run]) -> Figure:
 def _losses(axes: Axes, runs: Sequence[Run]) -> None:
     axes.set_title("training loss")
     curves = [run.curve("loss") for run in runs]
-    for curve, hue in zip(curves, _hues(len(runs)), strict=True):
+    for curve, hue in zip(curves, hues(len(runs)), strict=True):
         _line(axes, curve, hue)
         bad = [epoch for epoch, loss in curve.items() if _finite(loss) is None]
         place = axes.get_xaxis_transform()  # the top edge, whatever the losses are
@@ -159,7 +137,7 @@ def _losses(axes: Axes, runs: Sequence[Run]) -> None:
 def _accuracies(axes: Axes, runs: Sequence[Run]) -> None:
     axes.set_title("accuracy, %")
     drawn = False
-    for run, hue in zip(runs, _hues(len(runs)), strict=True):
+    for run, hue in zip(runs, hues(len(runs)), strict=True):
         for key, dashes, filling in (("train_accuracy", "--", "white"), (run.held_out, "-", hue)):
             curve = run.curve(key)
             percent = {e: None if v is None else 100 * v for e, v in curve.items()}
@@ -256,12 +234,6 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 
 def _framework(name: str) -> str:
     return FRAMEWORKS.get(name, shown(name, 20))
-
-
-def _hues(count: int) -> list[Any]:
-    if count <= len(_HUES):
-        return list(_HUES[:count])
-    return [colormaps["turbo"]((i + 0.5) / count) for i in range(count)]
 
 
 def _printable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import math
 import os
@@ -106,6 +107,23 @@ def remove(folder: Path, seconds: float = 0.0) -> None:
         if time.monotonic() >= until:
             return
         time.sleep(0.05)
+
+
+def unlocked(path: Path) -> bool:
+    """Whether no process holds a file's or a folder's lock; also where it is not, or has none."""
+    try:  # a file of a network's disk is locked for writing alone
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    finally:
+        os.close(handle)
+    return True
 
 
 def default_out(prefix: str) -> Path:

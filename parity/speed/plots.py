@@ -1,6 +1,5 @@
 """The plots, as PNG files."""
 
-import io
 from collections.abc import Callable, Sequence
 
 import matplotlib.style
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from parity.report.picture import STYLE, image
 from parity.speed.notebook import Training
 from parity.speed.results import (
     BASELINE,
@@ -24,21 +24,8 @@ THROUGHPUT, AMORTISED, NOTEBOOK = "throughput.png", "amortised.png", "notebook.p
 
 COLOURS = {"JAX": "#2563b0", "PyTorch": "#d9661f"}
 COLUMNS = 2
-DPI = 150
 EPOCHS = np.geomspace(1, 100, 60)
 STYLES = ("-", "--", ":", "-.")
-_RC = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "grid.color": "#d8d8d8",
-    "grid.linewidth": 0.6,
-    "text.parse_math": False,
-}
 
 
 def drawn(report: SpeedReport) -> dict[str, Callable[[SpeedReport], Figure]]:
@@ -54,11 +41,9 @@ def drawn(report: SpeedReport) -> dict[str, Callable[[SpeedReport], Figure]]:
 def images(report: SpeedReport) -> dict[str, bytes]:
     """The plots that a report has something for, as PNG files' content by name."""
     found = {}
-    with matplotlib.style.context(["default", _RC]):
+    with matplotlib.style.context(["default", STYLE]):
         for name, draw in drawn(report).items():
-            buffer = io.BytesIO()
-            draw(report).savefig(buffer, format="png", dpi=DPI)
-            found[name] = buffer.getvalue()
+            found[name] = image(draw(report), "png")
     return found
 
 

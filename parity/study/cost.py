@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jax_impl.data.datasets import DIGITS_TRAIN
 from jax_impl.models import registry
 from jax_impl.models.geometry import summary
 from parity.report.runs import read_trainings
@@ -20,7 +21,7 @@ from parity.shell.options import TrainOptions
 from parity.shell.recipes import Recipe
 from parity.study.description import Training
 
-IMAGES = {"cifar10": 50_000, "digits": 1_437}
+IMAGES = {"cifar10": 50_000, "digits": DIGITS_TRAIN}
 """That there are to train on."""
 Kind = tuple[str, str, int]
 START = 12.0

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 
+from parity.report.curves import FRAMEWORKS
 from parity.study.description import Judgement, Study
 from parity.study.groups import Group, Result, grouped, paired
-from parity.study.statistics import Mean, equality, mean_of, percentile
+from parity.study.statistics import Mean, equality, mean_of, prediction_p
 from parity.study.studies import NOTEBOOKS
 
 NOTEBOOK = {"simple_cnn, Adam 0.001": 0.7422}
 """The accuracy that the notebook itself printed, of one training."""
-FRAMEWORKS = {"jax": "JAX", "torch": "PyTorch"}
 
 
 def answers(study: Study, results: Sequence[Result]) -> list[str]:
@@ -87,7 +87,7 @@ def _against(accuracy: float, group: Group, groups: Sequence[Group]) -> str:
     return (
         f"The notebook's own {100 * accuracy:.2f} % against {named(group, groups)}: mean "
         f"{interval(mean_of(ends))}, {above} of {len(ends)} at or above it, p = "
-        f"{percentile(accuracy, ends):.2g}; at the best epoch {interval(best)}."
+        f"{prediction_p(accuracy, ends):.2g}; at the best epoch {interval(best)}."
     )
 
 

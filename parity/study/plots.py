@@ -1,22 +1,23 @@
 """The pictures of a study: what every one has, and which are drawn. Imports no framework."""
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from parity.report.picture import STYLE, hues, image
 from parity.study.description import Study
 from parity.study.groups import Group, Result, grouped
 from parity.study.judge import named
 from parity.study.plots_grid import heat_maps, one_at_a_time
 from parity.study.plots_pairs import pairs
-from parity.study.plots_style import DPI, RC, hues
 
+_RC = {**STYLE, "axes.grid": True, "legend.fontsize": 8}
+KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 NAMED = 12
 """So many points have their names beside them; more have numbers."""
 Draw = Callable[[Study, Sequence[Result], Sequence[Group]], Figure | None]
@@ -26,19 +27,12 @@ def draw(study: Study, results: Sequence[Result]) -> dict[str, dict[str, bytes]]
     """Every picture that there is something to draw for, by name: PNG and SVG by suffix."""
     groups = grouped(results, [case.group for case in study.cases])
     found = {}
-    with matplotlib.style.context(["default", RC]):
+    with matplotlib.style.context(["default", _RC]):
         for name, make in _PICTURES[study.judgement].items():
             figure = make(study, results, groups) if groups else None
             if figure is not None:
-                found[name] = {kind: _bytes(figure, kind) for kind in ("png", "svg")}
+                found[name] = {kind: image(figure, kind) for kind in KINDS}
     return found
-
-
-def _bytes(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    metadata: Any = {"Date": None} if kind == "svg" else {}  # one drawing, the same bytes
-    figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
-    return buffer.getvalue()
 
 
 def by_epoch(study: Study, results: Sequence[Result], groups: Sequence[Group]) -> Figure:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from parity.report.picture import hues
 from parity.study.description import Study
 from parity.study.groups import Group, Result
 from parity.study.judge import along
-from parity.study.plots_style import hues
 from parity.study.statistics import Mean
 
 DOWN, ACROSS, PANEL = "pooling", "convolutions", "filter"

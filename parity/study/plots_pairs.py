@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from parity.report.picture import hues
 from parity.study.description import Study
 from parity.study.groups import Group, Result, paired
 from parity.study.judge import NOTEBOOK
-from parity.study.plots_style import hues
 from parity.study.statistics import equality
 
 

@@ -15,7 +15,7 @@ from parity.shell.console import Console
 from parity.shell.provenance import provenance
 from parity.shell.saving import quoted, stop_requests
 from parity.shell.study_options import StudyOptions
-from parity.study import book, cost, worker
+from parity.study import cost, report, worker
 from parity.study.description import Study, Training, check_same
 from parity.study.groups import grouped
 from parity.study.judge import answers
@@ -54,7 +54,7 @@ class Asked:
 
 def kept(asked: Asked, options: StudyOptions) -> list[dict[str, Any]]:
     """The trainings of the folder's study.json. Raises InputError for another study's."""
-    path = asked.place.folder / book.JSON
+    path = asked.place.folder / report.JSON
     if not path.exists():
         return []
     told = read_study(path)
@@ -135,7 +135,7 @@ def do(asked: Asked, options: StudyOptions, console: Console) -> int:
         groups = grouped(told["trainings"], [case.group for case in study.cases])
         if not stop:
             told["evaluated"] = evaluated(study, groups, place)
-        written = book.write_all(place.folder, study, told) if told["trainings"] else []
+        written = report.write_all(place.folder, study, told) if told["trainings"] else []
         for sentence in answers(study, told["trainings"]):
             console.line(sentence)
         for label, why in told["failed"].items():
@@ -191,7 +191,7 @@ class _Shown:
             self._console.line(_line(results[label]))
         if {*results} != self._over:
             told = _told(self._asked, self._options, self._trials)
-            book.write_json(self._asked.place.folder, told)
+            report.write_json(self._asked.place.folder, told)
         self._over, self._failed = {*results}, {*failed}
         names = " and ".join(one.training.label for one in active) or "finding the next"
         show(len(results), f"{names}{self._left(results)}")

@@ -111,7 +111,7 @@ def needed(deviation: float, margin: float, power: float = 0.9, most: int = 10_0
     return most
 
 
-def percentile(value: float, sample: Values) -> float:
+def prediction_p(value: float, sample: Values) -> float:
     """P-value that a single value is of the distribution of a sample, if that is normal.
 
     Two-sided, by the prediction interval: (value - mean) / (deviation sqrt(1 + 1/n)) has Student's

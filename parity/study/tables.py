@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parity.report.page import style
+from parity.report.curves import FRAMEWORKS
+from parity.report.markdown import table as markdown_table
 from parity.report.page.markup import Markup, tag
-from parity.report.page.parts import note
+from parity.report.page.parts import document, note
 from parity.report.page.parts import table as html_table
 from parity.study.description import Study
 from parity.study.groups import Group, grouped
-from parity.study.judge import FRAMEWORKS, answers
+from parity.study.judge import answers
 from parity.study.statistics import Mean
 
 COLUMNS = (
@@ -71,10 +72,7 @@ def markdown(study: Study, told: Mapping[str, Any], pictures: Sequence[str]) -> 
     lines += [f"- {sentence}" for sentence in answers(study, results)]
     for name in pictures:
         lines += ["", f"![{_title(name)}]({name}.svg)"]
-    lines += ["", f"| {' | '.join(COLUMNS)} |"]
-    lines += [f"|{'|'.join('---:' if c in NUMBERS else '---' for c in COLUMNS)}|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows(groups)]
-    lines += ["", LEGEND, ""]
+    lines += ["", *markdown_table(COLUMNS, rows(groups), NUMBERS), "", LEGEND, ""]
     for label, evaluation in told.get("evaluated", {}).items():
         lines += [f"{label}, by class: {_classes(evaluation)}.", ""]
         lines += [f"![Confusion matrix of {label}](evaluation-{label}/confusion.png)", ""]
@@ -169,15 +167,7 @@ def html(study: Study, told: Mapping[str, Any], pictures: Mapping[str, str]) -> 
         ),
         tag("dl", *facts, class_="facts"),
     ]
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", f"Study: {study.name}"),
-        tag("style", Markup(style.css())),
-    )
-    page = tag("html", head, tag("body", *body), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    return document(f"Study: {study.name}", *body)
 
 
 def _td(cell: str) -> Markup:

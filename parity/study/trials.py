@@ -18,7 +18,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from jax_impl.errors import InputError, one_line, shown
-from parity.shell.files import cannot_write
+from parity.shell.files import cannot_write, unlocked
 from parity.study.description import Training, check_same
 
 DATABASE = "study.db"
@@ -67,7 +67,7 @@ class Trials:
         self._failed: set[str] = set()
         address = storage or f"sqlite:///{folder / DATABASE}"
         waiting = {"timeout": PATIENCE} if address.startswith("sqlite:") else {}
-        with told(storage or str(folder / DATABASE)):
+        with _telling(storage or str(folder / DATABASE)):
             self._storage = optuna.storages.RDBStorage(
                 address,
                 {"connect_args": waiting},
@@ -270,13 +270,13 @@ class Trials:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = trial.user_attrs.get(WORKER)
             place = self._workers / str(worker)
-            if worker == self.worker or not place.exists() or not _free(place):
+            if worker == self.worker or not place.exists() or not unlocked(place):
                 continue
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         held = {t.user_attrs.get(WORKER) for t in self.all() if t.state is TrialState.RUNNING}
         for place in self._workers.iterdir():
-            if place.name not in held and place.name != self.worker and _free(place):
+            if place.name not in held and place.name != self.worker and unlocked(place):
                 place.unlink(missing_ok=True)
 
 
@@ -293,7 +293,7 @@ def value_of(result: dict[str, Any]) -> float:
 
 
 @contextlib.contextmanager
-def told(address: str) -> Iterator[None]:
+def _telling(address: str) -> Iterator[None]:
     """What a database says of itself, as one line; Optuna's own lines are left out."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
@@ -311,18 +311,3 @@ def _locked(path: Path) -> int:
     handle = os.open(path, os.O_CREAT | os.O_RDWR)
     fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
-
-
-def _free(path: Path) -> bool:
-    """Whether no process holds it any more."""
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return True

@@ -31,6 +31,12 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
+def ended(process: subprocess.Popen[str]) -> None:
+    """As it should; its pipes are closed."""
+    text = process.communicate()
+    assert process.returncode == 0, text
+
+
 def saved(out: Path) -> list[Path]:
     """The whole checkpoints of a run."""
     found = [*out.glob("checkpoints/*"), out / "checkpoint.pt"]

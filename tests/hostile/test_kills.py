@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from training_support import assert_same
 
-from hostile.processes import saved, start
+from hostile.processes import ended, saved, start
 
 KILLS = 20
 RUN = [
@@ -45,12 +45,6 @@ def test_a_run_that_is_killed_again_and_again(framework, number, tmp_path):
             shutil.rmtree(out)
     ended(start("train", "--resume", str(out)))
     assert_same(out, tmp_path / "whole")
-
-
-def ended(process: subprocess.Popen[str]) -> None:
-    """As it should; its pipes are closed."""
-    text = process.communicate()
-    assert process.returncode == 0, text
 
 
 def killed_at_random(

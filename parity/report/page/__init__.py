@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from parity.report.page import figures, ladder, style
+from parity.report.page import figures, ladder
 from parity.report.page import mutants as planted
 from parity.report.page import results as tables
 from parity.report.page.markup import Markup, join, tag
-from parity.report.page.parts import Content, Section
+from parity.report.page.parts import Content, Section, document
 
 
 def to_html(content: Content) -> str:
@@ -23,36 +23,26 @@ def to_html(content: Content) -> str:
         tables.comparison(comparison),
         _reading(content),
     )
-    page = tag("html", _head(content), _body(content, [s for s in sections if s]), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    title = f"{'PASSED' if _passed(content) else 'FAILED'}: parity report"
+    return document(title, *_body(content, [s for s in sections if s]))
 
 
-def _head(content: Content) -> Markup:
-    return tag(
-        "head",
-        Markup('<meta charset="utf-8">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", f"{'PASSED' if _passed(content) else 'FAILED'}: parity report"),
-        tag("style", Markup(style.css())),
-    )
-
-
-def _body(content: Content, sections: Sequence[Section]) -> Markup:
+def _body(content: Content, sections: Sequence[Section]) -> list[Markup]:
     links = (tag("a", title, href=f"#{name}") for name, title, _ in sections)
-    return tag(
-        "body",
-        tag(
-            "header",
-            tag("h1", "Parity report: JAX against PyTorch"),
-            _verdict(content),
-            _environment(content),
-            tag("nav", *links, aria_label="Sections"),
-        ),
+    header = tag(
+        "header",
+        tag("h1", "Parity report: JAX against PyTorch"),
+        _verdict(content),
+        _environment(content),
+        tag("nav", *links, aria_label="Sections"),
+    )
+    return [
+        header,
         *(
             tag("section", tag("h2", title), *body, id=name, aria_label=title)
             for name, title, body in sections
         ),
-    )
+    ]
 
 
 def _passed(content: Content) -> bool:

@@ -3,10 +3,23 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from parity.report.page import style
 from parity.report.page.markup import Markup, tag
 
 Content = dict[str, Any]
 Section = tuple[str, str, Sequence[str]]  # its id, its title, and what is below the title
+
+
+def document(title: str, *body: str) -> str:
+    """A whole page, of one file."""
+    head = tag(
+        "head",
+        Markup('<meta charset="utf-8">'),
+        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", title),
+        tag("style", Markup(style.css())),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', *body), lang='en')}\n"
 
 
 def table(

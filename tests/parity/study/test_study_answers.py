@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 from study_support import TINY, made_up, told
 
-from parity.study import book, plots, tables
+from parity.study import plots, report, tables
 from parity.study.groups import grouped, paired
 from parity.study.judge import answers
 from parity.study.studies import NOTEBOOKS, STUDIES, cnn
@@ -60,17 +60,17 @@ def results_of(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_is_written_whole(name, tmp_path):
     study, results = STUDIES[name], results_of(name)
-    written = book.write_all(tmp_path, study, told(study, results))
+    written = report.write_all(tmp_path, study, told(study, results))
     assert {f"{picture}.png" for picture in PICTURES[name]} <= {*written}
     for picture in PICTURES[name]:
         assert (tmp_path / f"{picture}.svg").read_text().startswith("<?xml")
         assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
-    assert read_study(tmp_path / book.JSON)["trainings"] == json.loads(json.dumps(results))
-    markdown = (tmp_path / book.MARKDOWN).read_text()
+    assert read_study(tmp_path / report.JSON)["trainings"] == json.loads(json.dumps(results))
+    markdown = (tmp_path / report.MARKDOWN).read_text()
     for case in study.cases:
         assert f"| {case.group} |" in markdown
     assert f"{len(results)} of {len(results) + 1} trainings are over" in markdown
-    html = (tmp_path / book.HTML).read_text()
+    html = (tmp_path / report.HTML).read_text()
     assert html.startswith("<!DOCTYPE html>") and "it ended &amp; said nothing" in html
     assert html.count("<figure") == len(PICTURES[name]) and "<script" not in html
 
@@ -86,8 +86,8 @@ def test_pictures_of_the_same_are_the_same_bytes(name):
 def test_one_training_or_none_is_written_too(name, tmp_path):
     study = STUDIES[name]
     for results in ([], results_of(name)[:1]):
-        book.write_all(tmp_path, study, told(study, results))
-        assert (tmp_path / book.HTML).exists()
+        report.write_all(tmp_path, study, told(study, results))
+        assert (tmp_path / report.HTML).exists()
 
 
 def test_the_best_of_the_grid_is_chosen_by_validation_and_told_by_test():

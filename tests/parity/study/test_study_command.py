@@ -10,7 +10,7 @@ from study_support import TINY, made_up, told
 import parity.commands.study as command
 from jax_impl.errors import InputError
 from parity.shell.study_options import StudyOptions
-from parity.study import book, cost, session, training, worker
+from parity.study import cost, report, session, training, worker
 from parity.study.studies import STUDIES
 
 
@@ -26,7 +26,7 @@ def options(out, **others):
 
 
 def read(out):
-    return json.loads((out / book.JSON).read_text())
+    return json.loads((out / report.JSON).read_text())
 
 
 def test_a_study_is_done_and_then_there_is_nothing_to_do(tiny, tmp_path, capsys, monkeypatch):
@@ -89,7 +89,7 @@ def test_what_is_done_elsewhere_is_not_done_again(tiny, tmp_path, capsys):
     out.mkdir()
     results = made_up(TINY, lambda training: 0.5)
     whole = told(TINY, results) | {"kind": "grid", "epochs": 1}
-    (out / book.JSON).write_text(json.dumps(whole))
+    (out / report.JSON).write_text(json.dumps(whole))
     assert command.run(options(out)) == 0
     assert "2 trainings, 2 of them over; 0 to do now" in capsys.readouterr().out
 
@@ -143,10 +143,10 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     ],
 )
 def test_a_study_json_that_is_not_this_studys(text, message, tmp_path):
-    (tmp_path / book.JSON).write_text(text)
+    (tmp_path / report.JSON).write_text(text)
     with pytest.raises(InputError, match=message):
         command.run(options(tmp_path))
-    assert (tmp_path / book.JSON).read_text() == text
+    assert (tmp_path / report.JSON).read_text() == text
 
 
 def test_a_search_gives_up_what_promises_nothing(tmp_path, monkeypatch):

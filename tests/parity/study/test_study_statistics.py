@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from parity.study.statistics import equality, mean_of, needed, percentile
+from parity.study.statistics import equality, mean_of, needed, prediction_p
 
 
 def test_a_mean_has_students_interval():
@@ -69,6 +69,6 @@ def test_differences_of_nothing_are_equal():
 def test_a_value_of_the_same_distribution_is_rarely_outside():
     rng = np.random.default_rng(4)
     samples = rng.normal(0.72, 0.004, (1000, 21))
-    outside = sum(percentile(row[0], row[1:]) < 0.05 for row in samples)
+    outside = sum(prediction_p(row[0], row[1:]) < 0.05 for row in samples)
     assert abs(outside / 1000 - 0.05) < 4 * math.sqrt(0.05 * 0.95 / 1000)
-    assert percentile(0.9, [0.7, 0.7]) == 0.0 and percentile(0.7, [0.7, 0.7]) == 1.0
+    assert prediction_p(0.9, [0.7, 0.7]) == 0.0 and prediction_p(0.7, [0.7, 0.7]) == 1.0
