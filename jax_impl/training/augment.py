@@ -49,14 +49,14 @@ def needed(augmentation: Augmentation) -> list[str]:
 def check_drawn(
     drawn: Drawn, shape: tuple[int, ...], augmentation: Augmentation, required: Sequence[str]
 ) -> None:
-    """Whether `drawn` is of the augmentation of images of `shape`, [n, h, w, c].
+    """Whether `drawn` is of the augmentation of images of `shape`, [..., n, h, w, c].
 
     The fields that are `required` have to be there.
 
     Raises:
         InputError: it is not, in kind or number, or (of NumPy's arrays) in size.
     """
-    count, h, w, _ = shape
+    *many, h, w, _ = shape
     fields, corners = needed(augmentation), 2 * augmentation.crop + 1
     below = {"top": corners, "left": corners, "row": h, "column": w}
     for field, values in drawn._asdict().items():
@@ -69,10 +69,10 @@ def check_drawn(
             what = "that is not to be done"
             raise InputError(f"{field} of the augmentation: {what}; give {' '.join(fields)}")
         kind, words = (np.integer, "integers") if field in below else (np.bool, "bool")
-        if values.shape != (count,) or not jnp.issubdtype(values.dtype, kind):
+        if values.shape != (*many,) or not jnp.issubdtype(values.dtype, kind):
             found = f"{values.dtype} {list(values.shape)}"
-            raise InputError(f"{field} of the augmentation is {found}: give {words} [{count}]")
-        if field in below and isinstance(values, np.ndarray) and count:
+            raise InputError(f"{field} of the augmentation is {found}: give {words} {many}")
+        if field in below and isinstance(values, np.ndarray) and values.size:
             if values.min() < 0 or values.max() >= below[field]:
                 found = f"{values.min()} to {values.max()}"
                 raise InputError(

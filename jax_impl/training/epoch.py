@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,11 +28,18 @@ CHUNK = 100
 
 
 class Steps(NamedTuple):
-    """Of some steps: the losses, float [steps]; images, and how many were classified right."""
+    """Of some steps: the losses, float [steps]; images, and how many were classified right.
+
+    Of K trainings at once the losses are [K, steps], and those right int [K].
+    """
 
     losses: np.ndarray
     images: int
-    right: int
+    right: Any
+
+    def of(self, training: int) -> "Steps":
+        """Those of one of the trainings at once."""
+        return Steps(self.losses[training], self.images, int(self.right[training]))
 
 
 TrainEpoch = Callable[..., Iterator[tuple[TrainState, Steps]]]
@@ -44,7 +51,7 @@ def make_train_epoch(
     batch_size: int,
     dtype: Any = None,
     augmentation: Augmentation = NOTHING,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     label_smoothing: float = 0.0,
 ) -> TrainEpoch:
     """An epoch, `(state, images, labels, order, drawn=None, start=0, seconds=inf)`, in parts.
@@ -60,15 +67,23 @@ def make_train_epoch(
     Weights that the model never reads are passed over where the optimizer is `optim.Lazy` and its
     state of them is zero.
 
+    With K seeds it trains K times at once: the arrays of `state` have a leading axis K, `order` is
+    [K, m], `drawn` [K, m], and so is what it yields. Each is computed as on its own (`jax.vmap`).
+
     Raises:
-        InputError: a batch of fewer than one image, smoothing that is no share, or (by the epoch)
-            an order without images or of others, a start beyond it, or draws that are not what
-            `augmentation` needs.
+        InputError: no seed, a batch of fewer than one image, smoothing that is no share, or (by the
+            epoch) an order without images or of others, a start beyond it, or draws that are not
+            what `augmentation` needs.
     """
     if batch_size < 1:
         raise InputError(f"the batch size is {batch_size}: give 1 or more")
     if not 0 <= label_smoothing <= 1:
         raise InputError(f"the label smoothing is {label_smoothing}: give 0 to 1")
+    many = None if isinstance(seed, int) else len(seed)
+    if many == 0:
+        raise InputError("trainings at once: give one seed or more")
+    keys = key_of(seed) if isinstance(seed, int) else jnp.stack([key_of(one) for one in seed])
+    each = jax.vmap if many else lambda one: one
     # On a CPU one compilation serves chunks of every length. A GPU asks the host after each step
     # whether it was the last one, unless the length is known.
     known = ("lazy",) if platform.on_cpu() else ("lazy", "length")
@@ -87,49 +102,60 @@ def make_train_epoch(
         how = dtype, read, prepared, label_smoothing
         return update(model, optimizer, state, images, labels, *how)
 
-    def draws(given, step, count, images):
+    def draws(given, key, step, count, images):
         """Of `count` steps after `step` what is not given: generators are slow in a CPU's loop."""
         if all(getattr(given, field) is not None for field in needed(augmentation)):
             return Drawn()
-        keys = jax.vmap(partial(jax.random.fold_in, key_of(seed)))(step + jnp.arange(count))
-        drawn = jax.vmap(lambda key: draw(key, augmentation, images))(keys)
+        stepped = jax.vmap(partial(jax.random.fold_in, key))(step + jnp.arange(count))
+        drawn = jax.vmap(lambda key: draw(key, augmentation, images))(stepped)
         return Drawn(*(b if a is None else None for a, b in zip(given, drawn, strict=True)))
 
     @partial(jax.jit, donate_argnums=0, compiler_options=options)
-    def last_step(state, images, labels, drawn):
-        own = jax.tree.map(lambda rows: rows[0], draws(drawn, state.step, 1, images))
-        return step_on(state, images, labels, _both(drawn, own))
+    def last_step(states, images, labels, batches, drawn, keys):
+        def one(state, batch, given, key):
+            inputs = images[batch]
+            own = jax.tree.map(lambda rows: rows[0], draws(given, key, state.step, 1, inputs))
+            return step_on(state, inputs, labels[batch], _both(given, own))
+
+        return each(one)(states, batches, drawn, keys)
 
     @jax.jit
-    def may_be_lazy(state: TrainState, images: jax.Array) -> jax.Array:
-        return regions.zero_outside(state.opt_state, visited(state, images).opt_state)
+    def may_be_lazy(states: TrainState, images: jax.Array) -> jax.Array:
+        def one(state: TrainState) -> jax.Array:
+            return regions.zero_outside(state.opt_state, visited(state, images).opt_state)
+
+        return each(one)(states).all()
 
     @partial(jax.jit, donate_argnums=0, static_argnames=known, compiler_options=options)
-    def run(given: TrainState, images, labels, batches, drawn, start, length, lazy):
-        boxes = visited(given, images) if lazy else None
-        read = None if boxes is None else boxes.params
-        rest = draws(drawn, given.step, CHUNK, batch_of(images))
+    def run(states, images, labels, batches, drawn, keys, start, length, lazy):
+        def one(given, batches, drawn, key):
+            boxes = visited(given, images) if lazy else None
+            read = None if boxes is None else boxes.params
+            rest = draws(drawn, key, given.step, CHUNK, batch_of(images))
 
-        def body(index, carry):
-            state, losses, right = carry
-            batch, own = jax.tree.map(lambda a: a[start + index], (batches, drawn))
-            own = _both(own, jax.tree.map(lambda a: a[index], rest))
-            state, loss, count = step_on(state, images[batch], labels[batch], own, read)
-            return state, losses.at[index].set(loss), right + count
+            def body(index, carry):
+                state, losses, right = carry
+                batch, own = jax.tree.map(lambda a: a[start + index], (batches, drawn))
+                own = _both(own, jax.tree.map(lambda a: a[index], rest))
+                state, loss, count = step_on(state, images[batch], labels[batch], own, read)
+                return state, losses.at[index].set(loss), right + count
 
-        found = jnp.zeros(CHUNK, compute_dtype(given.params)), jnp.int32(0)
-        if boxes is None:
-            return lax.fori_loop(0, length, body, (given, *found))
-        state, *found = lax.fori_loop(0, length, body, (regions.cut(given, boxes), *found))
-        return regions.put(given, state, boxes), *found
+            found = jnp.zeros(CHUNK, compute_dtype(given.params)), jnp.int32(0)
+            if boxes is None:
+                return lax.fori_loop(0, length, body, (given, *found))
+            state, *found = lax.fori_loop(0, length, body, (regions.cut(given, boxes), *found))
+            return regions.put(given, state, boxes), *found
+
+        return each(one)(states, batches, drawn, keys)
 
     def train_epoch(state, images, labels, order, drawn=None, start=0, seconds=math.inf):
-        order = _checked(order, len(images))
+        order = _checked(order, len(images), many)
         drawn = Drawn(*(None if rows is None else np.asarray(rows) for rows in drawn or Drawn()))
         # A step can draw the others.
         required = ("flipped",) if augmentation.alternate else ()
-        check_drawn(drawn, (len(order), *images.shape[1:]), augmentation, required)
-        steps, rest = divmod(len(order), batch_size)
+        shape = (*order.shape, *images.shape[1:])
+        check_drawn(drawn, shape, augmentation, required)
+        steps, rest = divmod(order.shape[-1], batch_size)
         if not 0 <= start <= steps + bool(rest):
             raise InputError(f"the epoch starts at step {start}: it has {steps + bool(rest)}")
         if start < steps:
@@ -142,19 +168,24 @@ def make_train_epoch(
             while start < steps:
                 began, some = time.perf_counter(), min(most, steps - start)
                 state, losses, right = run(
-                    state, images, labels, batches, rows, start, length=some, lazy=lazy
+                    state, images, labels, batches, rows, keys, start, length=some, lazy=lazy
                 )
-                start, found = start + some, np.asarray(losses)[:some]
+                start, found = start + some, np.asarray(losses)[..., :some]
                 if bounded:
                     pace = (time.perf_counter() - began) / some
                     most = max(1, min(CHUNK, 4 * some, int(seconds / pace)))
-                yield state, Steps(found, some * batch_size, int(right))
+                yield state, Steps(found, some * batch_size, _counts(right))
         if rest and start == steps:
-            batch, own = jax.tree.map(lambda array: jnp.asarray(array[-rest:]), (order, drawn))
-            state, loss, right = last_step(state, images[batch], labels[batch], own)
-            yield state, Steps(np.asarray(loss)[None], rest, int(right))
+            batch, own = jax.tree.map(lambda a: jnp.asarray(a[..., -rest:]), (order, drawn))
+            state, loss, right = last_step(state, images, labels, batch, own, keys)
+            yield state, Steps(np.asarray(loss)[..., None], rest, _counts(right))
 
     return train_epoch
+
+
+def _counts(right: jax.Array) -> Any:
+    """An int, or int [K]."""
+    return np.asarray(right) if right.ndim else int(right)
 
 
 def _both(given: Drawn, rest: Drawn) -> Drawn:
@@ -162,11 +193,15 @@ def _both(given: Drawn, rest: Drawn) -> Drawn:
     return Drawn(*(b if a is None else a for a, b in zip(given, rest, strict=True)))
 
 
-def _checked(order: Any, images: int) -> np.ndarray:
-    """int32 [m], indices of images that are there."""
-    if not len(order):
-        raise InputError("an epoch needs at least one image")
+def _checked(order: Any, images: int, trainings: int | None) -> np.ndarray:
+    """int32 [m] or [trainings, m], indices of images that are there."""
     order = np.asarray(order, np.int32)
+    if not order.size:
+        raise InputError("an epoch needs at least one image")
+    if trainings is not None and order.shape[:-1] != (trainings,):
+        raise InputError(
+            f"the orders are {list(order.shape)}: give one to each of {trainings} trainings"
+        )
     if order.min() < 0 or order.max() >= images:
         found = f"{order.min()} to {order.max()}"
         raise InputError(f"the order visits images {found}: give 0 to {images - 1}")
@@ -175,7 +210,7 @@ def _checked(order: Any, images: int) -> np.ndarray:
 
 def _in_batches(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The first of an epoch's values by step, as 32 bits or bool."""
-    array = array[: math.prod(shape)].reshape(shape)
+    array = array[..., : math.prod(shape)].reshape(*array.shape[:-1], *shape)
     return array if array.dtype == bool else array.astype(np.int32)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -123,13 +123,72 @@ def fit(
         parts = train_epoch(state, images, labels, *visit, start=progress.done, seconds=seconds)
         for trained, steps in parts:
             state = trained
-            bad = np.flatnonzero(~np.isfinite(steps.losses))
-            if len(bad) and not keep_going:
-                step = progress.done + int(bad[0]) + 1
-                raise NotFinite(float(steps.losses[bad[0]]), progress.epoch, step)
+            if not keep_going and (stop := _not_finite(steps, progress)):
+                raise stop
             progress = progress.after(steps, time.perf_counter() - began)
             on_steps(progress, state)
         epochs.append(progress.summary())
         on_epoch(epochs[-1], state)
         progress = progress.next_epoch()
     return state, epochs
+
+
+def fit_together(
+    train_epoch: TrainEpoch,
+    states: TrainState,
+    split: Split,
+    visits: Iterable[Sequence[tuple[np.ndarray, Drawn]]],
+    *,
+    keep_going: bool = True,
+    seconds: float = math.inf,
+    on_epoch: Callable[[dict[int, Epoch], TrainState], None] = lambda epochs, states: None,
+    on_steps: Callable[[dict[int, Progress], TrainState], None] = lambda going, states: None,
+    on_stop: Callable[[int, NotFinite], None] = lambda training, stop: None,
+) -> tuple[TrainState, dict[int, list[Epoch]]]:
+    """K trainings at once, each as `fit` does it on its own; consumes `states`.
+
+    Args:
+        train_epoch: from `make_train_epoch`, of K seeds.
+        states: `state.stacked` ones.
+        split: the images and labels to train on.
+        visits: for each epoch the order of each training, with what its augmentation draws.
+        keep_going: go on with a training whose loss is not finite.
+        seconds: about so many between two calls of `on_steps`, on a CPU.
+        on_epoch: called after each epoch with that of each training, by its number from 0; seconds
+            are its share of those that all took.
+        on_steps: called after some steps with the progress of each training.
+        on_stop: called for a training whose loss is not finite, which is told no more.
+
+    Returns:
+        the states, and the epochs of each training that went on to the end.
+    """
+    images, labels = jax.device_put((split.images, split.labels))
+    count = len(states.step)
+    going, epochs = dict.fromkeys(range(count), START), {k: [] for k in range(count)}
+    for each in visits:
+        began = time.perf_counter()
+        order, drawn = jax.tree.map(lambda *rows: np.stack(rows), *each)
+        for trained, steps in train_epoch(states, images, labels, order, drawn, seconds=seconds):
+            states, share = trained, (time.perf_counter() - began) / count
+            for k, progress in [*going.items()]:
+                if not keep_going and (stop := _not_finite(steps.of(k), progress)):
+                    on_stop(k, stop)
+                    del going[k], epochs[k]
+                else:
+                    going[k] = progress.after(steps.of(k), share)
+            if not going:
+                return states, epochs
+            on_steps(going, states)
+        for k, progress in going.items():
+            epochs[k].append(progress.summary())
+        on_epoch({k: own[-1] for k, own in epochs.items()}, states)
+        going = {k: progress.next_epoch() for k, progress in going.items()}
+    return states, epochs
+
+
+def _not_finite(steps: Steps, before: Progress) -> NotFinite | None:
+    """The first of the losses that is none, of steps that follow `before`."""
+    bad = np.flatnonzero(~np.isfinite(steps.losses))
+    if not len(bad):
+        return None
+    return NotFinite(float(steps.losses[bad[0]]), before.epoch, before.done + int(bad[0]) + 1)

@@ -1,6 +1,7 @@
 """All that training changes, as one frozen pytree."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -35,3 +36,14 @@ def create_state(variables: Variables, optimizer: optax.GradientTransformation) 
     """The state before the first step; a copy, since steps consume the state they are given."""
     params, batch_stats = jax.tree.map(jnp.array, tuple(variables))
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
+
+
+def stacked(states: Sequence[TrainState]) -> TrainState:
+    """Of K trainings at once: every array with a leading axis K."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)
+
+
+@jax.jit
+def unstacked(states: TrainState, training: int | jax.Array) -> TrainState:
+    """The state of one of `stacked` trainings; a copy."""
+    return jax.tree.map(lambda array: array[training], states)

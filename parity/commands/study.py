@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jax_impl.errors import InputError, listed, shown
 from jax_impl.models.registry import MOST
 from parity.shell import data_choice
+from parity.shell.chosen import AT_ONCE
 from parity.shell.console import Console
 from parity.shell.files import cannot_write, check_place
 from parity.shell.study_options import StudyOptions
@@ -49,10 +50,10 @@ def run(options: StudyOptions) -> int:
 
 def _check(options: StudyOptions) -> None:
     for name, most in (("seeds", MOST), ("epochs", MOST), ("workers", MOST_WORKERS),
-                       ("search", MOST)):  # fmt: skip
+                       ("at_once", AT_ONCE), ("search", MOST)):  # fmt: skip
         value = getattr(options, name)
         if value is not None and not 1 <= value <= most:
-            raise InputError(f"--{name} is {value}: give 1 to {most}")
+            raise InputError(f"--{name.replace('_', '-')} is {value}: give 1 to {most}")
     if options.minutes is not None and not 0 < options.minutes < MOST:
         raise InputError(f"--minutes is {options.minutes}: give a number above 0")
     if options.search is not None and not STUDIES[options.name].axes:
@@ -60,6 +61,8 @@ def _check(options: StudyOptions) -> None:
     for name in ("seeds", "only"):
         if options.search is not None and getattr(options, name):
             raise InputError(f"--{name}: a search chooses its trainings; leave it out")
+    if options.search is not None and options.at_once > 1:
+        raise InputError("--at-once: a search gives up single trainings; leave it out")
     if options.search is not None and options.framework == "both":
         raise InputError("--framework both: a search is in one of them; give jax or torch")
     if not importlib.util.find_spec("optuna"):

@@ -35,6 +35,7 @@ class TrainingLog:
         framework: "jax" or "torch".
         recipe: of the training.
         tensorboard: whether TensorBoard's events are written too.
+        title: of its lines on the console.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class TrainingLog:
         framework: str,
         recipe: Recipe,
         tensorboard: bool,
+        title: str = "",
     ):
         self._directory, self._console, self._epochs = directory, console, recipe.epochs
-        self._model, self._framework = model, framework
+        self._model, self._framework, self._title = model, framework, title
         self._name = "validation" if recipe.validation else "test"
         self._events: Any = None
         if tensorboard:
@@ -57,12 +59,15 @@ class TrainingLog:
             purge = taken[-1] + 1 if taken else None  # what was written after the checkpoint
             self._events = SummaryWriter(str(directory.path), purge_step=purge)
 
-    def bar_text(self, progress: Any) -> str:
-        """What stands beside the bar."""
-        speed = progress.images / max(progress.seconds, 1e-9)
+    def bar_text(self, *trainings: Any) -> str:
+        """What stands beside the bar, of the progress of each training at once."""
+        images = sum(progress.images for progress in trainings)
+        loss = sum(progress.loss / progress.done for progress in trainings) / len(trainings)
+        right = sum(progress.right for progress in trainings) / images
+        speed = images / max(sum(progress.seconds for progress in trainings), 1e-9)
         return (
-            f"epoch {progress.epoch}/{self._epochs}, loss {progress.loss / progress.done:.3f}, "
-            f"{100 * progress.right / progress.images:.1f} %, {speed:,.0f} images/s"
+            f"epoch {trainings[0].epoch}/{self._epochs}, loss {loss:.3f}, {100 * right:.1f} %, "
+            f"{speed:,.0f} images/s"
         )
 
     def epoch(self, epoch: Any, step: int, lr: float, accuracy: float) -> None:
@@ -76,7 +81,7 @@ class TrainingLog:
             "lr": lr,
             "seconds": epoch.seconds,
         }
-        self._console.line(epoch_line(row))
+        self._console.line(self._title + epoch_line(row))
         self._directory.metrics(**row)
         if self._events is not None:
             for name, value in row.items():
@@ -86,7 +91,7 @@ class TrainingLog:
 
     def end(self, epochs: int, test_accuracy: float) -> None:
         """After the last one; the accuracy is that of the test images."""
-        self._console.line(accuracy_line(test_accuracy))
+        self._console.line(self._title + accuracy_line(test_accuracy))
         self._directory.metrics(epoch=epochs, test_accuracy=test_accuracy)
 
     def close(self) -> None:

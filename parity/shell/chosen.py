@@ -26,6 +26,8 @@ LEAST, LARGEST = 1e-35, 1e35
 """Of what multiplies: float32 has no more than 3.4e38, and Adam's first steps take a thousand
 times the rate."""
 
+AT_ONCE = 1000
+"""Trainings, at most, that one compiled step does."""
 OF_THE_OPTIMIZER = {"momentum": ("sgd", "rmsprop"), "nesterov": ("sgd",)}
 """Whose these are; weight decay is everyone's."""
 
@@ -37,6 +39,7 @@ def chosen_training(options: TrainOptions) -> tuple[Spec, Recipe]:
         InputError: what cannot be trained, or an option that would not be honoured.
     """
     _check_checkpoints(options)
+    _check_at_once(options)
     named = _named(options)
     spec = chosen_model(options.model or (named.model if named else "simple_cnn"))
     base = named.recipe if named else recipe(spec.name)
@@ -82,6 +85,20 @@ def _check_checkpoints(options: TrainOptions) -> None:
         raise InputError(
             "--tensorboard needs tensorboardX: pip install 'jax-torch-parity[tensorboard]'"
         )
+
+
+def _check_at_once(options: TrainOptions) -> None:
+    if not 1 <= options.at_once <= AT_ONCE:
+        raise InputError(f"--at-once is {options.at_once}: give 1 to {AT_ONCE}")
+    if options.at_once == 1:
+        return
+    if options.framework == "torch":
+        raise InputError("--at-once: only JAX trains several at once; leave it out")
+    if options.resume is not None:
+        raise InputError("--at-once: a training is gone on with on its own; leave it out")
+    if options.out is not None and options.out.name in ("", ".."):
+        raise InputError(f"--out {options.out}: each training adds its seed to it; give a name")
+    check_seed(options.seed + options.at_once - 1)
 
 
 def _check_counts(chosen: Recipe) -> None:

@@ -231,6 +231,10 @@ class TrainOptions:
     seed: int = 0
     """of the initial weights and of the batches: as torch.manual_seed, in both scripts"""
 
+    at_once: Annotated[int, tyro.conf.arg(metavar="K")] = 1
+    """trainings from as many seeds, --seed and those after it, in one compiled step, in JAX; that
+    of seed N goes to OUT-N, and is what it is on its own"""
+
     init: Literal["torch", "flax"] = "torch"
     """initial weights, in JAX: PyTorch's or Flax's defaults"""
 

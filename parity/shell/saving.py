@@ -6,7 +6,7 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,7 +63,38 @@ def stop_requests() -> Iterator[list[str]]:
 
 
 class Stopped(KeyboardInterrupt):
-    """A training that stopped as it was asked to, and says where, and how it goes on."""
+    """A training that stopped as it was asked to, and says where.
+
+    Args:
+        where: it did, in words.
+        commands: that go on with it, or with several that stopped together.
+    """
+
+    def __init__(self, where: str, commands: Sequence[str] = ()):
+        super().__init__(f"{where}; go on by: {' && '.join(commands)}" if commands else where)
+        self.where, self.commands = where, commands
+
+
+@contextlib.contextmanager
+def stopped_together() -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
+    """Gives a context for each of several trainings, of which all stop where one is asked to.
+
+    Raises:
+        Stopped: some did; at the end, when each has had its turn.
+    """
+    stops: list[Stopped] = []
+
+    @contextlib.contextmanager
+    def attempt() -> Iterator[None]:
+        try:
+            yield
+        except Stopped as stop:
+            stops.append(stop)
+
+    yield attempt
+    if stops:
+        where = "; ".join(dict.fromkeys(stop.where for stop in stops))
+        raise Stopped(where, [command for stop in stops for command in stop.commands])
 
 
 @contextlib.contextmanager
@@ -171,8 +202,7 @@ class Saving:
         self._store.wait()
         if problem := self._store.failure():
             raise Stopped(f"{asked[0]}at {where}; NOT saved: {problem}")
-        command = resume_command(self._folder)
-        raise Stopped(f"{asked[0]}saved at {where}; go on by: {command}")
+        raise Stopped(f"{asked[0]}saved at {where}", [resume_command(self._folder)])
 
     def _tell(self) -> None:
         if self._store and (problem := self._store.failure()):

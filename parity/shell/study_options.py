@@ -43,7 +43,10 @@ class StudyOptions:
     """begin no training after so long; by default all are done"""
 
     workers: int = 1
-    """trainings at once in this process"""
+    """processes that train at a time"""
+
+    at_once: Annotated[int, tyro.conf.arg(metavar="K")] = 1
+    """seeds of a model that one process trains in one compiled step, in JAX; of use on a GPU"""
 
     search: MaybeInt = None
     """of choose-cnn: so many trainings that Optuna chooses, in place of the whole grid; one that

@@ -45,8 +45,12 @@ class Training:
     @property
     def label(self) -> str:
         """Its name in the study, of letters that a file's name may have."""
-        group = NOT_IN_A_NAME.sub("-", self.group).strip("-")
-        return f"{group}-{self.framework}-{self.seed}"
+        return f"{self.stem}-{self.seed}"
+
+    @property
+    def stem(self) -> str:
+        """What the labels of its group's trainings in one framework have in common."""
+        return f"{NOT_IN_A_NAME.sub('-', self.group).strip('-')}-{self.framework}"
 
     def validation(self, data: str) -> int:
         """Images of a data set that are split off."""

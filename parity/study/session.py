@@ -24,7 +24,7 @@ from parity.study.studies import cnn
 from parity.study.training import Place, read_study
 from parity.study.trials import Trials
 
-PLACES = ("minutes", "only", "out", "storage", "data_dir", "workers")
+PLACES = ("minutes", "only", "out", "storage", "data_dir", "workers", "at_once")
 """The options that say where and when it is done, and not what."""
 
 
@@ -122,6 +122,7 @@ def do(asked: Asked, options: StudyOptions, console: Console) -> int:
             _claim(asked, options, trials),
             lambda training: extra(study, training, place),
             options.workers,
+            options.at_once,
             time.monotonic() + 60 * (options.minutes or MOST),
             options.search is not None,
         )
@@ -193,7 +194,9 @@ class _Shown:
             told = _told(self._asked, self._options, self._trials)
             report.write_json(self._asked.place.folder, told)
         self._over, self._failed = {*results}, {*failed}
-        names = " and ".join(one.training.label for one in active) or "finding the next"
+        names = (
+            " and ".join(t.label for one in active for t, _ in one.claimed) or "finding the next"
+        )
         show(len(results), f"{names}{self._left(results)}")
 
     def _left(self, results: Mapping[str, Any]) -> str:
@@ -217,8 +220,8 @@ def _line(result: Mapping[str, Any]) -> str:
     return f"{text}, {result['seconds'] or 0:.0f} s"
 
 
-def _claim(asked: Asked, options: StudyOptions, trials: Trials) -> Callable[[], Any]:
-    """What gives the next training with its trial, None where there is none left."""
+def _claim(asked: Asked, options: StudyOptions, trials: Trials) -> Callable[[str | None], Any]:
+    """What gives the next training, or that of a label, with its trial; None if there is none."""
     if (most := options.search) is not None:
         framework: Any = options.framework or "jax"
 
@@ -227,7 +230,7 @@ def _claim(asked: Asked, options: StudyOptions, trials: Trials) -> Callable[[], 
             return found and dataclasses.replace(found, seed=seed, framework=framework)
 
         axes = dict(asked.study.axes)
-        return lambda: trials.search(axes, most, training_of)
+        return lambda label: trials.search(axes, most, training_of)
     by_label = {training.label: training for training in asked.trainings}
     labels = [
         label
@@ -235,8 +238,9 @@ def _claim(asked: Asked, options: StudyOptions, trials: Trials) -> Callable[[], 
         if not options.only or any(part in label for part in options.only)
     ]
 
-    def claim() -> Any:
-        found = trials.claim(labels)
+    def claim(label: str | None) -> Any:
+        wanted = labels if label is None else [label] if label in labels else []
+        found = trials.claim(wanted) if wanted else None
         return None if found is None else (by_label[found[0]], found[1])
 
     return claim

@@ -1,4 +1,4 @@
-"""One training of a study: `parity train` as a process of its own, and what it came to."""
+"""Trainings of a study: `parity train` as a process of its own, and what they came to."""
 
 import contextlib
 import dataclasses
@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,33 +54,43 @@ class Place:
         return self.folder / LOGS / f"{training.label}.log"
 
 
-def command(training: Training, place: Place) -> list[str]:
-    """What does it, or goes on with it."""
-    folder = place.run(training)
+def command(trainings: Sequence[Training], place: Place) -> list[str]:
+    """What does them, of seeds that follow each other, or goes on with one of them."""
+    first, folder = trainings[0], place.run(trainings[0])
     if (folder / CONFIG).exists() and _saved(folder):
         return ["train", "--resume", str(folder)]
-    given = ["train", *training.arguments(place.data, place.epochs), "--out", str(folder)]
+    given = ["train", *first.arguments(place.data, place.epochs)]
+    if len(trainings) > 1:
+        folder = folder.with_name(first.stem)
+        given += ["--at-once", str(len(trainings))]
+    given += ["--out", str(folder)]
     if place.data_dir is not None:
         given += ["--data-dir", str(place.data_dir)]
     return given
 
 
-def begin(training: Training, place: Place) -> subprocess.Popen[bytes]:
-    """Starts it in a process of its own, which Ctrl-C does not reach."""
-    folder, log = place.run(training), place.log(training)
-    folder.parent.mkdir(exist_ok=True)
+def begin(trainings: Sequence[Training], place: Place) -> subprocess.Popen[bytes]:
+    """Starts them in a process of their own, which Ctrl-C does not reach."""
+    folders, log = [place.run(training) for training in trainings], place.log(trainings[0])
     log.parent.mkdir(exist_ok=True)
-    if not _saved(folder):  # a process that was killed before its first checkpoint leaves this
-        shutil.rmtree(folder, ignore_errors=True)
-    line = [sys.executable, "-m", "parity.study.child", str(os.getpid()), str(folder)]
+    for folder in folders:
+        folder.parent.mkdir(exist_ok=True)
+        if not _saved(folder):  # a process that was killed before its first checkpoint leaves this
+            shutil.rmtree(folder, ignore_errors=True)
+    line = [sys.executable, "-m", "parity.study.child", str(os.getpid()), str(len(folders))]
     with open(log, "ab") as file:
         return subprocess.Popen(
-            [*line, *command(training, place)],
+            [*line, *map(str, folders), *command(trainings, place)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def begun(training: Training, place: Place) -> bool:
+    """Whether there is something of it that is to be kept."""
+    return _saved(place.run(training)) or over(training, place)
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
@@ -128,6 +139,7 @@ def result(training: Training, place: Place) -> dict[str, Any]:
         "command": " ".join(["parity train", *training.arguments(place.data, place.epochs)]),
         "epochs": found.epochs,
         "stopped": found.stopped,
+        "at_once": len(found.config.get("trained_at_once", [training.seed])),
         "rows": [{k: v for k, v in row.items() if k in KEPT} for row in found.rows],
         "held_out": found.held_out,
         "held_out_accuracy": accuracies[-1] if accuracies else None,

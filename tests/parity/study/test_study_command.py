@@ -54,6 +54,27 @@ def test_a_study_is_done_and_then_there_is_nothing_to_do(tiny, tmp_path, capsys,
     assert command.run(options(out)) == 0 and read(out)["trainings"] == first["trainings"]
 
 
+def test_the_seeds_of_a_net_are_trained_at_once(tiny, tmp_path, monkeypatch):
+    begin, begun = training.begin, []
+
+    def noted(trainings, place):
+        begun.append([one.label for one in trainings])
+        return begin(trainings, place)
+
+    monkeypatch.setattr(training, "begin", noted)
+    out = tmp_path / "study"
+    assert command.run(options(out, seeds=2, at_once=2)) == 0
+    assert begun == [[f"{channels}-channels-jax-{seed}" for seed in (0, 1)] for channels in (2, 3)]
+    found = read(out)["trainings"]
+    assert [(one["seed"], one["at_once"]) for one in found] == [(0, 2), (0, 2), (1, 2), (1, 2)]
+    assert len({one["rows"][0]["loss"] for one in found}) == 4
+    # One that is over is not trained again beside the others.
+    assert command.run(options(out, seeds=4, at_once=4)) == 0
+    assert begun[2:] == [
+        [f"{channels}-channels-jax-{seed}" for seed in (2, 3)] for channels in (2, 3)
+    ]
+
+
 def test_a_training_that_fails_costs_no_other(tiny, tmp_path, capsys, monkeypatch):
     bad = dataclasses.replace(
         TINY.cases[0], recipe="notebook_resnet", options=(("clip-norm", "0"),)
@@ -164,7 +185,7 @@ def test_a_search_gives_up_what_promises_nothing(tmp_path, monkeypatch):
 
     trial, ended = Trial(), []
     child = type("Child", (), {"poll": lambda self: None})()
-    one = worker.Active(TINY.cases[0], trial, child, alive=float("inf"))  # pyright: ignore
+    one = worker.Active([(TINY.cases[0], trial)], child, alive=float("inf"))  # pyright: ignore
     rows = [{"epoch": e, "loss": 1.0, "test_accuracy": 0.1 * e, "seconds": 1.0} for e in (1, 2)]
     found = type("Found", (), {"accuracies": [row["test_accuracy"] for row in rows]})()
     monkeypatch.setattr(training, "told", lambda *arguments: found)

@@ -1,0 +1,125 @@
+"""`parity train --at-once K`: K run directories, each that of a training on its own."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from training_support import rows
+
+from jax_impl.errors import InputError
+from parity.commands import train_jax
+from parity.program import _options, main
+from parity.shell import cli
+
+NET = "simple_cnn:channels=2,2:hidden=8"
+SMALL = ["train", "--data", "digits", "--model", NET, "--batch-size", "300", "--epochs", "2"]
+EACH = 5
+"""Steps of an epoch, the last one smaller."""
+
+
+def command(*arguments: Any) -> int | None:
+    given = [str(argument) for argument in arguments]
+    return main(cli.parse(_options(given), given, prog="parity"))
+
+
+def assert_alike(run: Path, other: Path) -> None:
+    """But for the last bits: XLA multiplies matrices of several trainings in another order."""
+    for one, two in zip(rows(run), rows(other), strict=True):
+        assert one.keys() == two.keys()
+        for name in one.keys() - {"seconds"}:
+            assert one[name] == pytest.approx(two[name], rel=1e-4, abs=2 / 360), name
+    files = [path / "weights.safetensors" for path in (run, other)]
+    weights = [safetensors.numpy.load_file(file) for file in files]
+    for name, value in weights[0].items():
+        assert np.allclose(value, weights[1][name], atol=1e-4), name
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """Of seed 4."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    assert command(*SMALL, "--seed", "4", "--out", out) == 0
+    return out
+
+
+def test_each_has_its_own_directory(alone, tmp_path, capsys):
+    assert command(*SMALL, "--seed", "3", "--at-once", "2", "--out", tmp_path / "run") == 0
+    said = capsys.readouterr().out
+    assert said.count("seed 3: Epoch") == said.count("seed 4: Epoch") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run-3", "run-4"]
+    assert_alike(tmp_path / "run-4", alone)
+    assert rows(tmp_path / "run-3")[0]["loss"] != rows(tmp_path / "run-4")[0]["loss"]
+    told = [json.loads((tmp_path / f"run-{s}" / "config.json").read_text()) for s in (3, 4)]
+    assert [one["seed"] for one in told] == [3, 4] and told[0]["trained_at_once"] == [3, 4]
+    names = {path.name for path in alone.iterdir()}
+    assert {path.name for path in (tmp_path / "run-3").iterdir()} == names
+
+
+def test_one_goes_on_alone_where_all_stopped(alone, tmp_path, monkeypatch):
+    class After(list):
+        looks = EACH + 2
+
+        def __bool__(self) -> bool:
+            self.looks -= 1
+            return self.looks < 0
+
+    asked = After(["by SIGTERM; "])
+    monkeypatch.setattr(train_jax, "stop_requests", lambda: contextlib.nullcontext(asked))
+    monkeypatch.setattr(train_jax, "PACE", 0.0)
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt) as stop:
+        command(*SMALL, "--seed", "3", "--at-once", "2", "--out", out)
+    monkeypatch.undo()
+    commands = [f"parity train --resume {out}-{seed}" for seed in (3, 4)]
+    assert str(stop.value) == f"by SIGTERM; saved at step 7; go on by: {' && '.join(commands)}"
+    assert command("train", "--resume", f"{out}-4") == 0
+    assert_alike(tmp_path / "run-4", alone)
+
+
+def test_one_that_diverges_is_told_and_the_others_end(tmp_path, monkeypatch, capsys):
+    made = train_jax.make_train_epoch
+
+    def broken(*arguments: Any) -> Any:
+        epoch = made(*arguments)
+
+        def train(*given: Any, **named: Any) -> Any:
+            for state, steps in epoch(*given, **named):
+                losses = np.array(steps.losses)
+                losses[1, 0] = np.nan
+                yield state, steps._replace(losses=losses)
+
+        return train
+
+    monkeypatch.setattr(train_jax, "make_train_epoch", broken)
+    assert command(*SMALL, "--at-once", "2", "--out", tmp_path / "run") == 1
+    assert "STOPPED: the loss is nan at step 1 of epoch 1" in capsys.readouterr().out
+    assert (tmp_path / "run-0" / "weights.safetensors").exists()
+    assert not (tmp_path / "run-1" / "weights.safetensors").exists()
+    assert [row["step"] for row in rows(tmp_path / "run-1")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--at-once", "0"], "--at-once is 0: give 1 to 1000"),
+        (["--at-once", "2", "--framework", "torch"], "--at-once: only JAX trains several"),
+        (["--at-once", "2", "--out", ".."], "--out ..: each training adds its seed to it"),
+        (["--at-once", "2", "--seed", 2**64 - 1], f"--seed is {2**64}: PyTorch takes"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(given, told):
+    with pytest.raises(InputError, match=told):
+        command(*SMALL, *given)
+
+
+def test_a_place_that_is_taken_is_left_alone(tmp_path):
+    taken = tmp_path / "run-1"
+    taken.mkdir()
+    (taken / "mine").touch()
+    with pytest.raises(InputError, match="run-1 is not empty"):
+        command(*SMALL, "--at-once", "2", "--out", tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run-1"]
