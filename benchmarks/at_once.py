@@ -63,7 +63,7 @@ def main(options: Options) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     set_precision("float32", device.platform)
     content = {
-        "environment": describe(device.platform)
+        "environment": describe("cuda" if device.platform == "gpu" else "cpu")
         | {"command": "python benchmarks/at_once.py", "jax device": device.device_kind},
         "samples": {},
     }

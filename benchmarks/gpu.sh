@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What needs a GPU, in five steps of a few minutes each, which may be cut off at any time.
+# What needs a GPU, in six steps of a few minutes each, which may be cut off at any time.
 #
 #   CIFAR10_ARCHIVE=cifar-10-binary.tar.gz benchmarks/gpu.sh STEP [OUT]
 #
@@ -10,6 +10,7 @@
 #       speed-cifar   speed of ResNet-18 with the CIFAR stem in bfloat16, 512 images a batch
 #       accuracy      ResNet-18 by the notebook's recipe to its test accuracy, in both frameworks
 #                     side by side, untimed
+#       at-once       steps of 1 to 64 trainings in one compiled call, alone on the machine
 #
 # OUT/STEP.tar.gz (OUT is runs/gpu by default) holds the results. It is brought up to date every ten
 # seconds while the step runs, so that a step which is killed leaves what it had. After LIMIT seconds
@@ -21,7 +22,7 @@
 # (the last workload), PRECISION (its own), STEPS (of the trajectory), EPOCHS (of the accuracy).
 set -euo pipefail -m
 cd "$(dirname "$0")/.."
-steps="checks, speed-resnet, speed-cnn, speed-cifar, accuracy"
+steps="checks, speed-resnet, speed-cnn, speed-cifar, accuracy, at-once"
 step=${1:?STEP is one of $steps}
 out=${2:-runs/gpu}
 python=${PYTHON:-python3} device=${DEVICE:-gpu} data=${DATA:-cifar10} limit=${LIMIT:-540}
@@ -150,6 +151,10 @@ case $step in
   accuracy)
     train jax
     train torch
+    all_of_them
+    ;;
+  at-once)
+    beside at-once "$python" benchmarks/at_once.py --rounds "${ROUNDS:-5}" --out "$results"
     all_of_them
     ;;
 esac

@@ -45,7 +45,7 @@ def test_an_unknown_gpu_step_is_bad_input():
     command = ["bash", "benchmarks/gpu.sh", "tpu"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
-    steps = "checks, speed-resnet, speed-cnn, speed-cifar, accuracy"
+    steps = "checks, speed-resnet, speed-cnn, speed-cifar, accuracy, at-once"
     assert done.stderr == f"error: no step named tpu: choose one of {steps}\n"
 
 
