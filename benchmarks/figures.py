@@ -28,6 +28,14 @@ from benchmarks.speed_figures import (
     wrapped,
     xeon,
 )
+from benchmarks.study_figures import (
+    choose_cnn,
+    cnn_vs_resnet,
+    in_short,
+    notebook_study,
+    residual,
+    resnets,
+)
 from benchmarks.training_figures import metrics, trained, training
 from jax_impl.errors import InputError
 from parity.ladder.result import Result
@@ -37,7 +45,10 @@ from parity.shell.files import write_whole
 
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("speed", "machines", "ports", "seeds")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("speed", "machines", "ports", "seeds", "cnn-vs-resnet")
+    ),
 )
 BEGIN, END = "<!-- figures: ", "<!-- end -->"
 REGION = re.compile(rf"({BEGIN}(\w+) -->\n)((?:(?!{BEGIN}).)*?)(\n{END})", re.DOTALL)
@@ -364,6 +375,12 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "itself": itself,
     "cnn_and_resnet": cnn_and_resnet,
     "gpu": gpu,
+    "in_short": in_short,
+    "resnets": resnets,
+    "cnn_vs_resnet": cnn_vs_resnet,
+    "choose_cnn": choose_cnn,
+    "residual": residual,
+    "notebook_study": notebook_study,
 }
 
 

@@ -68,7 +68,7 @@ def markdown(study: Study, told: Mapping[str, Any], pictures: Sequence[str]) -> 
     """
     results = told["trainings"]
     groups = grouped(results, [case.group for case in study.cases])
-    lines = [f"# {study.question}", "", _extent(told), ""]
+    lines = [f"# {study.question}", "", extent(told), ""]
     lines += [f"- {sentence}" for sentence in answers(study, results)]
     for name in pictures:
         lines += ["", f"![{_title(name)}]({name}.svg)"]
@@ -100,7 +100,8 @@ def _confused(evaluation: Mapping[str, Any]) -> Markup:
     return html_table([label, *names], cells, label, numbers=names)
 
 
-def _extent(told: Mapping[str, Any]) -> str:
+def extent(told: Mapping[str, Any]) -> str:
+    """How much of a study is done, of what study.json holds."""
     done, planned = len(told["trainings"]), told["planned"]
     text = f"{done} of {planned} trainings are over" if done < planned else f"{done} trainings"
     given_up = sum(bool(result.get("given_up")) for result in told["trainings"])
@@ -148,7 +149,7 @@ def html(study: Study, told: Mapping[str, Any], pictures: Mapping[str, str]) -> 
     ]
     body = [
         tag("header", tag("h1", f"Study: {study.name}"), tag("h2", study.question)),
-        tag("p", _extent(told)),
+        tag("p", extent(told)),
         tag("ul", *sentences),
         *([tag("h2", "What could not be trained"), tag("ul", *failed)] if failed else []),
         tag("h2", "Curves"),
