@@ -307,23 +307,6 @@ def convert() -> str:
     return f"{size:.0f} MB: {'; '.join(told)}, imports included ([table](benchmarks/convert.md))"
 
 
-def cnn_and_resnet() -> str:
-    """The notebook's question, as far as the main job answers it."""
-    rows = [
-        (
-            row["model"],
-            row["framework"],
-            f"{row['parameters']:,}",
-            f"{row['epoch_seconds']:.1f}",
-            row["extent"],
-            f"{100 * row['accuracy']:.2f} %",
-        )
-        for row in load("cifar10/report")["comparison"]
-    ]
-    head = "model", "framework", "parameters", "s/epoch", "trained", "accuracy"
-    return table(head, rows, right=(2, 3, 5))
-
-
 def gpu() -> str:
     """What was measured on a GPU."""
     reports = [load(f"gpu/checks/{model}/report") for model in ("simple_cnn", "resnet18")]
@@ -373,7 +356,6 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "level": level,
     "ports": ports,
     "itself": itself,
-    "cnn_and_resnet": cnn_and_resnet,
     "gpu": gpu,
     "in_short": in_short,
     "resnets": resnets,
