@@ -1,8 +1,9 @@
-"""README's measured figures, from the files under benchmarks/: between markers, none by hand.
+"""The pages' measured figures, from the files under benchmarks/: between markers, none by hand.
 
     python benchmarks/figures.py
 
-Rewrites what stands between `<!-- figures: NAME -->` and `<!-- end -->`; a test holds README to it.
+Rewrites what stands between `<!-- figures: NAME -->` and `<!-- end -->`; a test holds the pages
+to it.
 """
 
 import dataclasses
@@ -47,7 +48,7 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("speed", "machines", "ports", "seeds", "cnn-vs-resnet")
+        for name in ("speed", "machines", "ports", "seeds", "cnn-vs-resnet", "results", "gpu")
     ),
 )
 BEGIN, END = "<!-- figures: ", "<!-- end -->"
@@ -56,7 +57,7 @@ REGION = re.compile(rf"({BEGIN}(\w+) -->\n)((?:(?!{BEGIN}).)*?)(\n{END})", re.DO
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Writes the measured figures into README and docs/speed.md."""
+    """Writes the measured figures into README and the pages of docs."""
 
     pages: tuple[Path, ...] = PAGES
     """the pages with markers"""
@@ -122,14 +123,14 @@ def planted() -> str:
     return wrapped(
         f"The suite is itself tested by {own['count']} planted bugs: {own['caught']} are caught at "
         f"the right rung, the module is named right for {own['modules']} and the cause for "
-        f"{own['causes']}: [benchmarks/mutants.md](benchmarks/mutants.md). Of {tally['bugs']} more "
-        "in models that are not this project's (transformers, recurrent and generative nets, "
+        f"{own['causes']}: [benchmarks/mutants.md](../benchmarks/mutants.md). Of {tally['bugs']} "
+        "more in models that are not this project's (transformers, recurrent and generative nets, "
         "convolutions of one to three axes, in Linen, NNX and plain functions) "
         f"{tally['caught']} are caught, the module is right for {tally['right_module']}, the cause "
         f"for {tally['right_cause']}, and a wrong cause is told for {tally['wrong_cause']}: "
-        "[benchmarks/planted.json](benchmarks/planted.json). Of "
+        "[benchmarks/planted.json](../benchmarks/planted.json). Of "
         f"{alarms['runs']} ladders of correct pairs {alarms['alarms']} fail: "
-        "[benchmarks/false_alarms.md](benchmarks/false_alarms.md)."
+        "[benchmarks/false_alarms.md](../benchmarks/false_alarms.md)."
     )
 
 
@@ -158,7 +159,7 @@ def results() -> str:
             "the main job on CIFAR-10, six rungs of an earlier version",
             "`CIFAR10_ARCHIVE=... make parity`",
             f"{passed(cifar)} checks passed; float64 at most {widest(cifar, FORMULAS)}, relative "
-            "([report](benchmarks/cifar10/report.md))",
+            "([report](../benchmarks/cifar10/report.md))",
         ),
         (
             "the main job on digits, without a network",
@@ -167,25 +168,25 @@ def results() -> str:
             f"optimizers {widest(digits, ['optimizers'])}; parameters after 60 steps "
             f"{widest(digits, ['trajectory'], 'simple_cnn')} for `simple_cnn` and "
             f"{widest(digits, ['trajectory'], 'resnet18')} for `resnet18` "
-            "([report](benchmarks/digits/report.md))",
+            "([report](../benchmarks/digits/report.md))",
         ),
         (
             "small CNN, CIFAR-10, 5 epochs, mean of three seeds",
             "`python benchmarks/accuracy.py`",
             f"{100 * means['JAX']:.2f} % in JAX, {100 * means['PyTorch']:.2f} % in PyTorch; epoch "
             f"losses at most {100 * apart['largest_loss_difference']:.2f} % apart "
-            "([table](benchmarks/accuracy.md))",
+            "([table](../benchmarks/accuracy.md))",
         ),
         (
             "float64 and float32 on the numeric rungs, model by model",
             "`python benchmarks/rungs.py`",
-            f"{good} of {len(rungs)} models pass ([table](benchmarks/rungs.md))",
+            f"{good} of {len(rungs)} models pass ([table](../benchmarks/rungs.md))",
         ),
         (
             "planted bugs",
             "`python benchmarks/mutants.py`",
             f"{own['caught']} of {own['count']} caught at the right rung; module right "
-            f"{own['modules']}, cause right {own['causes']} ([tally](benchmarks/mutants.md))",
+            f"{own['modules']}, cause right {own['causes']} ([tally](../benchmarks/mutants.md))",
         ),
         (
             "planted bugs in models that are not this project's",
@@ -194,14 +195,14 @@ def results() -> str:
             f"cause right {tally['right_cause']}, a wrong cause told {tally['wrong_cause']}; of "
             f"{several} with two or three faults at once every cause for "
             f"{tally['several_faults_right_cause']}; {others['false_alarms']} of "
-            f"{len(others['correct'])} correct pairs refused ([each](benchmarks/planted.json))",
+            f"{len(others['correct'])} correct pairs refused ([each](../benchmarks/planted.json))",
         ),
         (
             "correct pairs, whole ladders",
             "`python benchmarks/false_alarms.py --seeds 15`",
             f"{alarms['alarms']} of {alarms['runs']} refused, a rate below "
             f"{100 * alarms['upper_limit']:.2g} % with 95 % confidence "
-            "([table](benchmarks/false_alarms.md))",
+            "([table](../benchmarks/false_alarms.md))",
         ),
         (
             "same seed and nothing else shared, small CNN on CIFAR-10",
@@ -214,8 +215,8 @@ def results() -> str:
             f"{replay['points a seed']:.2f} points a seed and "
             f"{replay['points in the mean']:.2f} in the mean of three (bars "
             f"{bars['points a seed']:.1f} and {bars['points in the mean']:.1f}) "
-            f"([table](benchmarks/replay.md)). {missed_wishes()}From weights moved by one rounding "
-            "JAX itself "
+            f"([table](../benchmarks/replay.md)). {missed_wishes()}From weights moved by one "
+            "rounding JAX itself "
             f"differs by up to {chaos('first losses'):.1e} and {100 * chaos('epoch losses'):.1f} %",
         ),
         (
@@ -292,7 +293,7 @@ def family() -> str:
     return (
         f"{told}; **missed** by {'; '.join(content['missed'])}, where PyTorch itself is "
         f"{exact['pytorch_from_exact']:.1e} from the result in 80-bit arithmetic and JAX "
-        f"{exact['jax_from_exact']:.1e} ([table](benchmarks/family.md))"
+        f"{exact['jax_from_exact']:.1e} ([table](../benchmarks/family.md))"
     )
 
 
@@ -304,7 +305,7 @@ def convert() -> str:
         seconds = statistics.median(row["seconds"])
         told.append(f"{row['direction']} {seconds:.1f} s, {times:.1f} times the weights of memory")
     size = load("convert")["rows"][0]["weights_mb"]
-    return f"{size:.0f} MB: {'; '.join(told)}, imports included ([table](benchmarks/convert.md))"
+    return f"{size:.0f} MB: {'; '.join(told)}, imports included ([table](../benchmarks/convert.md))"
 
 
 def gpu() -> str:

@@ -71,11 +71,11 @@ def main(options: Options) -> None:
     for name, content in pictures.items():
         write_whole(options.out / f"{name}.png", content)
     told = {
+        **provenance(("jax", "numpy", "matplotlib")),
         "command": "python benchmarks/pictures.py RUN",
         "model": str(source.spec),
         "test image": options.number,
         "its class": dataset.class_names[int(dataset.test.labels[options.number])],
-        **provenance(("jax", "numpy", "matplotlib")),
     }
     write_whole(options.out / "pictures.json", (to_json(told, indent=2) + "\n").encode())
 

@@ -135,11 +135,11 @@ def again() -> str:
     return wrapped(
         "The cifar stem at batch 128 is close: `torch.compile` varies between runs, and another, "
         f"against eager and two forms of it, gave {ratio['median']:.2f} ({ratio['low']:.2f} to "
-        f"{ratio['high']:.2f}) ([run](benchmarks/speed/cifar/speed.md)). The notebook's five "
+        f"{ratio['high']:.2f}) ([run](../benchmarks/speed/cifar/speed.md)). The notebook's five "
         "epochs of the small CNN and its test, compilation included, take "
         f"{seconds['JAX', 'scan']:.1f} s in JAX, {min(theirs):.1f} s in PyTorch at its best and "
         f"{seconds['PyTorch', 'eager']:.1f} s by eager code, one run each "
-        "([run](benchmarks/speed/notebook/speed.md))."
+        "([run](../benchmarks/speed/notebook/speed.md))."
     )
 
 

@@ -33,6 +33,21 @@ def test_every_option_of_a_model_is_explained():
     assert not [name for name in options if f"| `{name}` |" not in text]
 
 
+def test_readme_is_short_and_every_page_can_be_reached():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+    seen, left = set(), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        seen.add(page)
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        targets = {(page.parent / link).resolve() for link in links}
+        assert not [target for target in targets if not target.exists()], page
+        left += [
+            t for t in targets if t.suffix == ".md" and t.parent in (ROOT, DOCS) and t not in seen
+        ]
+    assert {*DOCS.glob("*.md")} <= seen
+
+
 def blocks(path: Path) -> list[str]:
     """The Python code of a page, a block each."""
     return re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
