@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # Most of the tests' time is compilation, which takes one core.
 WORKERS ?= -n 2 --dist worksteal
 
-.PHONY: parity test proof quick lint install clean
+.PHONY: parity test proof quick lint docs install clean
 
 parity: $(VENV)/installed
 	$(BIN)/parity run $(ARGS)
@@ -24,6 +24,10 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
+# The pages and the public names' docstrings as a site, in site/. Needs no network.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet $(ARGS)
+
 install: $(VENV)/installed
 
 # Installs again only when pyproject.toml changed.
@@ -33,4 +37,4 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) *.egg-info
+	rm -rf $(VENV) site *.egg-info

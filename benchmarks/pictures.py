@@ -34,7 +34,6 @@ from parity.shell.recipes import IMAGE_SIZE
 ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 4
 """Shown of the first convolution: those that light up most."""
-GREY = {"cmap": "gray"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +102,9 @@ def maps(params: Any, pixels: np.ndarray) -> Figure:
     size = first["kernel"].shape[0]
     convolved = conv2d(inputs, first["kernel"], padding=size // 2) + first["bias"]
     lit = jax.nn.relu(convolved)
-    pooled = max_pool2d(lit, 2, 2)
+    pooled: Any = max_pool2d(lit, 2, 2)
     deeper = jax.nn.relu(conv2d(pooled, second["kernel"], padding=size // 2) + second["bias"])
-    last = max_pool2d(deeper, 2, 2)
+    last: Any = max_pool2d(deeper, 2, 2)
     chosen = np.argsort(-np.asarray(lit[0]).std((0, 1)))[:CHANNELS]
     of_second = np.argsort(-np.asarray(last[0]).std((0, 1)))[:CHANNELS]
     columns = (
@@ -123,7 +122,7 @@ def maps(params: Any, pixels: np.ndarray) -> Figure:
     for column, (title, values, which) in enumerate(columns, 1):
         for row, channel in enumerate(which):
             axes = figure.add_subplot(grid[row, column])
-            axes.imshow(np.asarray(values[0, :, :, channel]), **GREY)
+            axes.imshow(np.asarray(values[0, :, :, channel]), cmap="gray")
             axes.axis("off")
             axes.set_title(title if row == 0 else "")
             axes.text(

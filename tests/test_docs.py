@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import jax_impl
+import parity
 import torch_ref.data
 import torch_ref.models
 from jax_impl.models import registry
@@ -46,6 +48,13 @@ def test_readme_is_short_and_every_page_can_be_reached():
             t for t in targets if t.suffix == ".md" and t.parent in (ROOT, DOCS) and t not in seen
         ]
     assert {*DOCS.glob("*.md")} <= seen
+
+
+@pytest.mark.parametrize("package", [jax_impl, parity], ids=lambda package: package.__name__)
+def test_the_reference_has_every_public_name(package):
+    text = (DOCS / "api" / f"{package.__name__}.md").read_text()
+    named = {line.rpartition(".")[2] for line in text.splitlines() if line.startswith("::: ")}
+    assert named == {*package.__all__}
 
 
 def blocks(path: Path) -> list[str]:

@@ -74,6 +74,7 @@ class Run:
         directory: where it is told and saved.
         console: is told too.
         title: of its lines on the console.
+        beside: trainings at once, itself included, whose checkpoints go to the same disk.
 
     `state` and `start` are where it stands. It has to be closed.
 
@@ -82,7 +83,12 @@ class Run:
     """
 
     def __init__(
-        self, training: Training, directory: RunDirectory, console: Console, title: str = ""
+        self,
+        training: Training,
+        directory: RunDirectory,
+        console: Console,
+        title: str = "",
+        beside: int = 1,
     ):
         options, recipe = training.options, training.recipe
         self.training, self.directory = training, directory
@@ -100,7 +106,7 @@ class Run:
         self._store = None
         if options.checkpoint_every:
             size = sum(x.nbytes for x in jax.tree.leaves(self.state))
-            check_space(directory.path, size, options.keep)
+            check_space(directory.path, beside * size, options.keep)
             self._store = Checkpoints(folder, options.keep)
         self._random = self._generator.get_state()
         self._now: Callable[[], TrainState] = lambda: self.state

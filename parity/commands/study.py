@@ -1,5 +1,6 @@
 """`parity study`: many trainings that answer a question. Imports no framework."""
 
+import contextlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from parity.shell.console import Console
 from parity.shell.files import cannot_write, check_place
 from parity.shell.study_options import StudyOptions
 from parity.study import report
+from parity.study.description import WORKER_NAME, WORKERS, without_password
 from parity.study.studies import STUDIES
 from parity.study.training import Place
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from parity.study.session import Asked
 
 MOST_WORKERS = 64
+MOST_SEEDS = 10_000
 
 
 def run(options: StudyOptions) -> int:
@@ -41,15 +44,22 @@ def run(options: StudyOptions) -> int:
         results = {result["label"]: result for result in session.kept(asked, options)}
         session.tell_plan(asked, options, results, console)
         return 0
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    return session.do(asked, options, console)
+    try:
+        return session.do(asked, options, console)
+    except InputError:
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # not if anything is in it
+        raise
 
 
 def _check(options: StudyOptions) -> None:
-    for name, most in (("seeds", MOST), ("epochs", MOST), ("workers", MOST_WORKERS),
+    for name, most in (("seeds", MOST_SEEDS), ("epochs", MOST), ("workers", MOST_WORKERS),
                        ("at_once", AT_ONCE), ("search", MOST)):  # fmt: skip
         value = getattr(options, name)
         if value is not None and not 1 <= value <= most:
@@ -78,7 +88,7 @@ def _check_storage(storage: str) -> None:
     try:
         make_url(storage)
     except (ArgumentError, ValueError) as error:
-        given = shown(storage, 200)
+        given = shown(without_password(storage), 200)
         raise InputError(
             f"--storage {given}: no address of a database; give one as SQLAlchemy takes it, as "
             "sqlite:////folder/study.db or postgresql://host/name"
@@ -91,8 +101,11 @@ def _check_folder(folder: Path, options: StudyOptions) -> None:
         check_place(folder)
         return
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file: give a folder")
-    study = any((folder / name).exists() for name in ("study.db", report.JSON, "workers"))
+        what = "a file" if folder.exists() else "a link to nothing"
+        raise InputError(f"{folder} is {what}: give a folder")
+    study = any((folder / name).exists() for name in ("study.db", report.JSON))
+    workers = [path.name for path in (folder / WORKERS).glob("*")]
+    study |= (folder / WORKERS).is_dir() and all(map(WORKER_NAME.fullmatch, workers))
     if not study and any(folder.iterdir()):
         raise InputError(f"{folder} holds no study, and is not empty: pass another --out")
 
@@ -108,7 +121,7 @@ def _asked(options: StudyOptions, folder: Path, data: Any) -> "Asked":
     if any(training.framework == "torch" for training in trainings):
         if not importlib.util.find_spec("torch"):
             raise InputError("PyTorch is not installed: pip install 'jax-torch-parity[torch]'")
-    if options.only and not any(part in t.label for part in options.only for t in trainings):
+    if options.only and not any(training.chosen(options.only) for training in trainings):
         names = listed(sorted({training.group for training in trainings}), 40)
         given = " ".join(options.only)
         raise InputError(f"--only {given}: of no training's name; there are {names}")

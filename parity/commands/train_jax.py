@@ -142,7 +142,8 @@ def _train_together(
     with contextlib.ExitStack() as stack:
         runs = []
         for training, directory in zip(trainings, directories, strict=True):
-            made = Run(training, directory, console, title=f"seed {training.options.seed}: ")
+            title = f"seed {training.options.seed}: "
+            made = Run(training, directory, console, title, len(trainings))
             runs.append(stack.enter_context(contextlib.closing(made)))
         asked = stack.enter_context(stop_requests())
         show = stack.enter_context(console.bar("compiling", first.steps))
@@ -173,8 +174,14 @@ def _train_together(
             on_steps=on_steps,
             on_stop=lambda k, stop: console.line(runs[k].stopped(stop)),
         )
+        errors = []
         for k in going:
-            runs[k].end(unstacked(states, k))
+            try:
+                runs[k].end(unstacked(states, k))
+            except InputError as error:  # of its own place; the others have theirs
+                errors.append(error)
+        if errors:
+            raise errors[0]
     return 1 if len(going) < len(runs) else 0
 
 

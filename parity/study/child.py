@@ -1,4 +1,4 @@
-"""`python -m parity.study.child PARENT N FOLDER... ARGUMENT...`: `parity ARGUMENT...`, with care.
+"""`python -m parity.study.child PARENT N FOLDER... MODULE ARGUMENT...`: a module, with care.
 
 It gets SIGTERM when its parent ends in whatever way, and it waits until no earlier process, which
 may still be saving, has one of the N run directories.
@@ -8,8 +8,10 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from parity.shell.files import unlocked
@@ -18,16 +20,29 @@ PR_SET_PDEATHSIG = 1
 """Of Linux's prctl; elsewhere a child outlives its parent, and the next one waits for it."""
 
 
-def main(parent: int, folders: list[str], arguments: list[str]) -> None:
-    """Becomes `parity`; the file descriptors and the signal are kept by that."""
+def child_line(folders: Sequence[Path], module: str, *arguments: str) -> list[str]:
+    """The command of a child of this process."""
+    places = map(str, folders)
+    start = [sys.executable, "-m", "parity.study.child", str(os.getpid()), str(len(folders))]
+    return [*start, *places, module, *arguments]
+
+
+def run_child(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs one to its end; it ends with this process at the latest."""
+    line = child_line((), module, *arguments)
+    return subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def main(parent: int, folders: list[str], module: str, arguments: list[str]) -> None:
+    """Becomes the module; the file descriptors and the signal are kept by that."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     while os.getppid() == parent and not all(unlocked(Path(f)) for f in folders):
         time.sleep(0.2)
     if os.getppid() == parent:
-        os.execv(sys.executable, [sys.executable, "-m", "parity", *arguments])
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
 if __name__ == "__main__":
     first = 3 + int(sys.argv[2])
-    main(int(sys.argv[1]), sys.argv[3:first], sys.argv[first:])
+    main(int(sys.argv[1]), sys.argv[3:first], sys.argv[first], sys.argv[first + 1 :])

@@ -5,8 +5,6 @@ is of a kind of model, framework and batch size; models of one kind are near eno
 """
 
 import functools
-import subprocess
-import sys
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -19,6 +17,7 @@ from parity.report.runs import read_trainings
 from parity.shell.chosen import chosen_training
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import Recipe
+from parity.study.child import run_child
 from parity.study.description import Training
 
 IMAGES = {"cifar10": 50_000, "digits": DIGITS_TRAIN}
@@ -33,9 +32,8 @@ PROBE_EPOCHS = 2
 def remaining(
     trainings: Iterable[Training], results: Mapping[str, Any], only: Collection[str]
 ) -> list[Training]:
-    """Those that are not over, of whose labels one of `only` is a part; all where that is empty."""
-    chosen = [t for t in trainings if not only or any(part in t.label for part in only)]
-    return [training for training in chosen if training.label not in results]
+    """Those that are not over, of whose names one of `only` is a part; all where that is empty."""
+    return [t for t in trainings if t.chosen(only) and t.label not in results]
 
 
 def kind(training: Training) -> Kind:
@@ -96,10 +94,9 @@ def probe(training: Training) -> float | None:
     """FLOPs a second of a model, from a training on digits; None if it could not be trained."""
     with tempfile.TemporaryDirectory(prefix="parity-probe-") as folder:
         out = Path(folder) / "run"
-        line = [sys.executable, "-m", "parity", "train"]
-        line += training.arguments("digits", PROBE_EPOCHS)
-        line += ["--checkpoint-every", "0", "--out", str(out)]
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True)
+        given = training.arguments("digits", PROBE_EPOCHS)
+        given += ["--checkpoint-every", "0", "--out", str(out)]
+        done = run_child("parity", "train", *given)
         if done.returncode:
             return None
         rows = [row for row in read_trainings([out])[0][0].rows if row.get("seconds")]

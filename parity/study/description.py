@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,9 @@ Judgement = Literal["curves", "pairs", "grid", "gradients"]
 VALIDATION = {"cifar10": 5000, "digits": 143}
 """Of the training images, a tenth: choices are made by them, and the test images tell of what was
 chosen."""
+WORKERS, WORKER_NAME = "workers", re.compile("[0-9a-f]{32}")
+"""The folder in a study's, with a file for each process that does a part of it."""
+PASSWORD = re.compile("(://[^:/@]*):[^@]*@")
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.=_-]+")
 
 
@@ -51,6 +54,10 @@ class Training:
     def stem(self) -> str:
         """What the labels of its group's trainings in one framework have in common."""
         return f"{NOT_IN_A_NAME.sub('-', self.group).strip('-')}-{self.framework}"
+
+    def chosen(self, only: Collection[str]) -> bool:
+        """Whether one of these is a part of its label or of its group's name; of none, it is."""
+        return not only or any(part in name for part in only for name in (self.label, self.group))
 
     def validation(self, data: str) -> int:
         """Images of a data set that are split off."""
@@ -130,6 +137,11 @@ class Study:
             if seed < many[case.group]
             for framework in frameworks or self.frameworks
         )
+
+
+def without_password(text: str) -> str:
+    """A text that names a database's address, for a person."""
+    return PASSWORD.sub(r"\1:***@", text)
 
 
 def check_same(place: Path, about: Mapping[str, Any], before: Mapping[str, Any]) -> None:

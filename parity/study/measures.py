@@ -1,13 +1,12 @@
 """What is measured of a training beside its own lines. Imports no framework."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from jax_impl.errors import one_line
 from parity.shell.run_directory import WEIGHTS
+from parity.study.child import run_child
 from parity.study.description import Study, Training
 from parity.study.groups import Group
 from parity.study.training import RUNS, Place
@@ -23,8 +22,7 @@ def extra(study: Study, training: Training, place: Place) -> dict[str, Any]:
     """
     if study.judgement != "gradients" or training.framework != "jax":
         return {}
-    line = [sys.executable, "-m", "parity.study.gradients", str(place.run(training))]
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = run_child("parity.study.gradients", str(place.run(training).absolute()))
     if done.returncode:
         said = done.stderr.strip().split("\n")[-1]
         return {"not_measured": f"gradients: {one_line(ValueError(said), 200)}"}
@@ -48,13 +46,14 @@ def evaluated(study: Study, groups: Sequence[Group], place: Place) -> dict[str, 
 
 
 def _evaluation(place: Place, label: str) -> dict[str, Any] | None:
-    run, out = place.folder / RUNS / label, place.folder / f"evaluation-{label}"
+    folder = place.folder.absolute()
+    run, out = folder / RUNS / label, folder / f"evaluation-{label}"
     if not out.exists():
         if not (run / WEIGHTS).exists():
             return None
-        line = [sys.executable, "-m", "parity", "evaluate", str(run), "--out", str(out)]
-        line += [] if place.data_dir is None else ["--data-dir", str(place.data_dir)]
-        subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True)
+        given = [str(run), "--out", str(out)]
+        given += [] if place.data_dir is None else ["--data-dir", str(place.data_dir)]
+        run_child("parity", "evaluate", *given)
     try:
         told = json.loads((out / "evaluation.json").read_bytes())
         return {name: told[name] for name in ("classes", "confusion", "accuracy", "images")}

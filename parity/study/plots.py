@@ -92,28 +92,26 @@ def by_size(study: Study, results: Sequence[Result], groups: Sequence[Group]) ->
         axes.set(xscale="log", xlabel=title, title="test accuracy, %")
         plain_log(axes.xaxis)
         axes.margins(0.12, 0.08)
-        if few:
-            name_points(axes, points)
-        else:
-            for x, y, text in points:
-                axes.annotate(text, (x, y), (4, 2), textcoords="offset points", fontsize=7)
+        name_points(axes, points)
     return figure
 
 
 def name_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Names beside points, on the side with more room, moved apart where they would touch."""
+    """Names beside points, on the side with more room, moved down where they would touch."""
     axes.autoscale_view()
     place = [axes.transAxes.inverted().transform(axes.transData.transform(p[:2])) for p in points]
-    for left in (True, False):
-        chosen = [i for i, (x, _) in enumerate(place) if (x > 0.5) == left]
-        last = 1.02
-        for i in sorted(chosen, key=lambda i: -place[i][1]):
-            last = min(last - 0.045, place[i][1])
-            beside = place[i][0] + (-0.02 if left else 0.02), last
-            axes.annotate(points[i][2], points[i][:2], beside,
-                          textcoords="axes fraction", ha="right" if left else "left", va="center",
-                          fontsize=7, arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#888888"},
-                          annotation_clip=False)  # fmt: skip
+    taken: list[tuple[float, float, float]] = []
+    for (x, y), (*point, text) in sorted(zip(place, points, strict=True), key=lambda p: -p[0][1]):
+        left, width = x > 0.5, 0.0125 * len(text)
+        start, level = x - 0.02 - width if left else x + 0.02, y
+        while any(start < end and begin < start + width and abs(level - other) < 0.042
+                  for begin, end, other in taken):  # fmt: skip
+            level -= 0.01
+        taken.append((start, start + width, level))
+        axes.annotate(text, (point[0], point[1]), (x - 0.02 if left else x + 0.02, level),
+                      textcoords="axes fraction", ha="right" if left else "left", va="center",
+                      fontsize=7, arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#888888"},
+                      annotation_clip=False)  # fmt: skip
 
 
 def gradient_norms(
@@ -137,10 +135,20 @@ def gradient_norms(
 
 
 def plain_log(axis: Any) -> None:
-    """Numbers without exponents' markup, at 1, 2 and 5 of each decade."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+    """Numbers without exponents' markup: at 1, 2 and 5 of each decade, at 1 alone of many."""
+    low, high = axis.get_view_interval()
+    many = high > 300 * low > 0
+    axis.set_major_locator(LogLocator(subs=(1,) if many else (1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: in_short(x)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def in_short(number: float) -> str:
+    """As 200, 20 k or 2 M."""
+    for unit, name in ((1e6, " M"), (1e3, " k")):
+        if number >= unit:
+            return f"{number / unit:g}{name}"
+    return f"{number:g}"
 
 
 def _two(groups: Sequence[Group]) -> tuple[Figure, tuple[Axes, Axes]]:

@@ -16,11 +16,10 @@ from parity.shell.provenance import provenance
 from parity.shell.saving import quoted, stop_requests
 from parity.shell.study_options import StudyOptions
 from parity.study import cost, report, worker
-from parity.study.description import Study, Training, check_same
+from parity.study.description import Study, Training, check_same, without_password
 from parity.study.groups import grouped
 from parity.study.judge import answers
 from parity.study.measures import evaluated, extra
-from parity.study.studies import cnn
 from parity.study.training import Place, read_study
 from parity.study.trials import Trials
 
@@ -101,7 +100,24 @@ def tell_plan(
     return known
 
 
+def labels(asked: Asked) -> list[str]:
+    """Of all its trainings."""
+    return [training.label for training in asked.trainings]
+
+
 def do(asked: Asked, options: StudyOptions, console: Console) -> int:
+    """`done`, of which an interrupt at any time says how it is gone on with."""
+    try:
+        return done(asked, options, console)
+    except KeyboardInterrupt as stop:
+        said = "; ".join(map(str, stop.args))
+        if "go on by" in said:
+            raise
+        said = f"{said}; " if said else ""
+        raise KeyboardInterrupt(f"{said}go on by: {_command(options)}") from None
+
+
+def done(asked: Asked, options: StudyOptions, console: Console) -> int:
     """Trains what is left, and writes the folder; 1 if a training could not be done.
 
     Raises:
@@ -126,7 +142,8 @@ def do(asked: Asked, options: StudyOptions, console: Console) -> int:
             time.monotonic() + 60 * (options.minutes or MOST),
             options.search is not None,
         )
-        total = options.search or len({*(t.label for t in asked.trainings), *trials.results()})
+        over = {*trials.results()}
+        total = max(options.search, len(over)) if options.search else len({*labels(asked), *over})
         show_all = _Shown(asked, options, trials, known, console)
         with stop_requests() as stop:
             with console.bar("beginning", total) as show:
@@ -141,15 +158,17 @@ def do(asked: Asked, options: StudyOptions, console: Console) -> int:
             console.line(sentence)
         for label, why in told["failed"].items():
             console.line(f"FAILED: {label}: {why}")
-        over = len(told["trainings"])
-        done = f"{over} of {total} trainings are over"
+        over = trials.results()
+        extent = f"{len(over)} of {total} trainings are over"
+        left = cost.remaining(asked.trainings, over, options.only)
         if written:
             console.line(f"written: {place.folder}/{', '.join(written)}")
         if stop:
-            raise KeyboardInterrupt(f"{stop[0]}{done}; go on by: {_command(options)}")
+            raise KeyboardInterrupt(f"{stop[0]}{extent}; go on by: {_command(options)}")
         if others := trials.running():
-            done += f", and other workers do {listed(others)}"
-        console.line(done if over >= total else f"{done}; go on by: {_command(options)}")
+            extent += f", and other workers do {listed(others)}"
+        more = left or (options.search or 0) > len(over)
+        console.line(f"{extent}; go on by: {_command(options)}" if more else extent)
         return 1 if told["failed"] else 0
     except StorageInternalError as error:
         why = one_line(error.__cause__ or error, 200)
@@ -225,18 +244,10 @@ def _claim(asked: Asked, options: StudyOptions, trials: Trials) -> Callable[[str
     if (most := options.search) is not None:
         framework: Any = options.framework or "jax"
 
-        def training_of(point: dict[str, str], seed: int) -> Training | None:
-            found = cnn(point)
-            return found and dataclasses.replace(found, seed=seed, framework=framework)
-
-        axes = dict(asked.study.axes)
-        return lambda label: trials.search(axes, most, training_of)
+        nets = [dataclasses.replace(case, framework=framework) for case in asked.study.cases]
+        return lambda label: trials.search(nets, most)
     by_label = {training.label: training for training in asked.trainings}
-    labels = [
-        label
-        for label in by_label
-        if not options.only or any(part in label for part in options.only)
-    ]
+    labels = [label for label in by_label if by_label[label].chosen(options.only)]
 
     def claim(label: str | None) -> Any:
         wanted = labels if label is None else [label] if label in labels else []
@@ -249,7 +260,7 @@ def _claim(asked: Asked, options: StudyOptions, trials: Trials) -> Callable[[str
 def _searching() -> tuple[Any, Any]:
     """Optuna's sampler and pruner of a search."""
     return (
-        optuna.samplers.TPESampler(seed=0, multivariate=False),
+        optuna.samplers.TPESampler(),
         optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
     )
 
@@ -262,7 +273,7 @@ def _told(asked: Asked, options: StudyOptions, trials: Trials) -> dict[str, Any]
     return {
         **asked.about(options),
         "question": asked.study.question,
-        "planned": options.search or len({*order, *results}),
+        "planned": max(options.search or 0, len({*order, *results})),
         "command": _command(options, places=False),
         "written_by": provenance(("optuna", "scipy", "matplotlib")),
         "failed": trials.failures(),
@@ -274,11 +285,14 @@ def _command(options: StudyOptions, places: bool = True) -> str:
     """What goes on with it."""
     parts = [f"parity study {options.name}"]
     for field in dataclasses.fields(options):
-        value, option = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
-        if field.name in ("name", "dry_run") or value == field.default or value is None:
+        name, value = field.name, getattr(options, field.name)
+        option = f"--{name.replace('_', '-')}"
+        if name in ("name", "dry_run") or value == field.default or value is None:
             continue
-        if not places and field.name in PLACES:
+        if not places and name in PLACES:
             continue
+        if name == "storage":
+            value = without_password(value)
         words = value if isinstance(value, tuple) else (value,)
         parts.append(f"{option} {' '.join(quoted(word) for word in words)}")  # pyright: ignore
     return " ".join(parts)

@@ -77,9 +77,9 @@ def markdown(study: Study, told: Mapping[str, Any], pictures: Sequence[str]) -> 
         lines += [f"{label}, by class: {_classes(evaluation)}.", ""]
         lines += [f"![Confusion matrix of {label}](evaluation-{label}/confusion.png)", ""]
     lines += [f"    {told['command']}", ""]
-    for label, why in told["failed"].items():
-        lines.append(f"- {label} could not be trained: {why}")
-    lines += [f"{name}: {value}" for name, value in _environment(results)]
+    failed = [f"- {label} could not be trained: {why}" for label, why in told["failed"].items()]
+    lines += [*failed, ""] if failed else []
+    lines += [f"- {name}: {value}" for name, value in _environment(results)]
     return "\n".join(lines).rstrip() + "\n"
 
 

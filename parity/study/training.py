@@ -3,11 +3,9 @@
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from parity.report import runs
 from parity.report.runs import ACCURACIES, read_trainings
 from parity.shell.earlier import CONFIG
 from parity.shell.run_directory import CHECKPOINT, CHECKPOINTS, METRICS
+from parity.study.child import child_line
 from parity.study.description import Training
 
 RUNS, LOGS = "runs", "logs"
@@ -56,7 +55,7 @@ class Place:
 
 def command(trainings: Sequence[Training], place: Place) -> list[str]:
     """What does them, of seeds that follow each other, or goes on with one of them."""
-    first, folder = trainings[0], place.run(trainings[0])
+    first, folder = trainings[0], place.run(trainings[0]).absolute()  # never an option's name
     if (folder / CONFIG).exists() and _saved(folder):
         return ["train", "--resume", str(folder)]
     given = ["train", *first.arguments(place.data, place.epochs)]
@@ -77,10 +76,9 @@ def begin(trainings: Sequence[Training], place: Place) -> subprocess.Popen[bytes
         folder.parent.mkdir(exist_ok=True)
         if not _saved(folder):  # a process that was killed before its first checkpoint leaves this
             shutil.rmtree(folder, ignore_errors=True)
-    line = [sys.executable, "-m", "parity.study.child", str(os.getpid()), str(len(folders))]
     with open(log, "ab") as file:
         return subprocess.Popen(
-            [*line, *map(str, folders), *command(trainings, place)],
+            child_line(folders, "parity", *command(trainings, place)),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -182,11 +180,37 @@ def read_study(path: Path) -> dict[str, Any]:
     """
     try:
         told = json.loads(path.read_bytes())
-        results = told["trainings"]
-        assert all(isinstance(result["label"], str) for result in results)
-        needed = {"group", "seed", "framework", "rows", "held_out_accuracy", "seconds"}
-        assert all(needed <= {*result} for result in results)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
+        for result in told["trainings"]:
+            _check_result(result)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         why = one_line(error, 120)
         raise InputError(f"{path} is no study.json ({why}): pass another --out") from error
     return told
+
+
+NUMBER = int, float
+NOTHING = type(None)
+FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("label", "group", "model", "recipe", "framework", "data", "held_out"), str),
+    **dict.fromkeys(("seed", "epochs", "parameters", "flops", "field"), NUMBER),
+    **dict.fromkeys(("held_out_accuracy", "test_accuracy", "seconds"), (*NUMBER, NOTHING)),
+    **dict.fromkeys(("options", "point"), dict),
+    "stopped": bool,
+    "rows": list,
+    "command": str,
+}
+"""Of a training in study.json: what is read of it again."""
+
+
+def _check_result(result: Any) -> None:
+    """Raises TypeError, KeyError or ValueError for what no training has come to."""
+    for name, kind in FIELDS.items():
+        if not isinstance(result[name], kind):
+            raise ValueError(f"{name} of a training is {shown(json.dumps(result[name]), 40)}")
+    for row in result["rows"]:
+        if not all(isinstance(value, (*NUMBER, NOTHING)) for value in row.values()):
+            raise ValueError(f"a row of {shown(result['label'])} holds more than numbers")
+        if not isinstance(row["epoch"], int):
+            raise ValueError(f"a row of {shown(result['label'])} has no epoch")
+    if any(not isinstance(entry, dict) for entry in result.get("gradients", [])):
+        raise ValueError(f"gradients of {shown(result['label'])} are none")

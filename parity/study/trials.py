@@ -5,31 +5,42 @@ training of a grid waits in Optuna's queue, from which it is taken once.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import os
+import sqlite3
+import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.pool import QueuePool
 
 from jax_impl.errors import InputError, one_line, shown
 from parity.shell.files import cannot_write, unlocked
-from parity.study.description import Training, check_same
+from parity.study.description import (
+    WORKER_NAME,
+    WORKERS,
+    Training,
+    check_same,
+    without_password,
+)
 
 DATABASE = "study.db"
 ABOUT, RATES = "about", "rates"
 """Of the Optuna study: what it is a study of, and how fast its nets are."""
 WORKER, RESULT, REASON, LABEL = "worker", "result", "reason", "label"
 """Of a trial: who does it, what it came to, why it failed, and which training it is."""
-TRAINING = "training"
-"""The one parameter of a grid: the training's label."""
-ASKED = 200
-"""Suggestions for which there is no training, before a search is at its end."""
+TRAINING, NET = "training", "net"
+"""The one parameter of a grid, a training's label, and that of a search, a net's name."""
+TRIES = 3
+"""To make a database that others make too."""
 PATIENCE = 60
 """Seconds for which another process may have a database's file."""
 HEARTBEAT = 30
@@ -63,25 +74,11 @@ class Trials:
         sampler: Any = None,
         pruner: Any = None,
     ):
-        self._workers = folder / "workers"
+        self._workers = folder / WORKERS
         self._failed: set[str] = set()
-        address = storage or f"sqlite:///{folder / DATABASE}"
-        waiting = {"timeout": PATIENCE} if address.startswith("sqlite:") else {}
-        with _telling(storage or str(folder / DATABASE)):
-            self._storage = optuna.storages.RDBStorage(
-                address,
-                {"connect_args": waiting},
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-            )
-            self._study = optuna.create_study(
-                storage=self._storage,
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-                sampler=sampler,
-                pruner=pruner or optuna.pruners.NopPruner(),
-            )
+        file = None if storage else folder / DATABASE
+        with _telling(storage or str(file)), _alone(folder):
+            self._storage, self._study = _opened(storage, file, name, sampler, pruner)
             before = self._study.user_attrs.get(ABOUT)
             if before is None:
                 self._study.set_user_attr(ABOUT, about)
@@ -177,19 +174,12 @@ class Trials:
             return label, trial
         return None
 
-    def search(
-        self,
-        axes: Mapping[str, Sequence[str]],
-        most: int,
-        training_of: Callable[[dict[str, str], int], Training | None],
-    ) -> tuple[Training, optuna.Trial] | None:
+    def search(self, nets: Sequence[Training], most: int) -> tuple[Training, optuna.Trial] | None:
         """A training that the sampler suggests, or one that was begun and is nobody's; else None.
 
         Args:
-            axes: the values that there are, by name.
+            nets: what there is to choose from; of one that was chosen before, the seed is the next.
             most: trainings in all.
-            training_of: the training at a point, by its seed; None where there is none. Of a point
-                that was there before, the seed is the next.
         """
         self._abandon()
         for trial in self.all():
@@ -197,30 +187,25 @@ class Trials:
             if label and trial.state is TrialState.FAIL and self._lost(label):
                 self._study.enqueue_trial(trial.params, {LABEL: label})
         begun = {label_of(t) for t in self.all() if not t.state.is_finished()} | {*self.results()}
-        for _ in range(ASKED):
-            with warnings.catch_warnings():  # the signs of life are given by `alive`
-                warnings.simplefilter("ignore", UserWarning)
-                trial = self._study.ask()
-            point = {name: trial.suggest_categorical(name, values) for name, values in axes.items()}
-            again, seed = trial.user_attrs.get(LABEL), 0
-            found = training_of(point, seed)
-            while found is not None and found.label != again and found.label in begun:
-                seed += 1
-                found = training_of(point, seed)
-            if again is None and len({*begun, *self.failures()} - {""}) >= most:
-                self.leave(trial)
-                return None
-            if found is not None:
-                self._take(trial)
-                trial.set_user_attr(LABEL, found.label)
-                return found, trial
+        by_name = {net.stem: net for net in nets}
+        with warnings.catch_warnings():  # the signs of life are given by `alive`
+            warnings.simplefilter("ignore", UserWarning)
+            trial = self._study.ask()
+        found = by_name[trial.suggest_categorical(NET, [*by_name])]
+        again = trial.user_attrs.get(LABEL)
+        while found.label != again and found.label in begun | self._failed:
+            found = dataclasses.replace(found, seed=found.seed + 1)
+        if again is None and len((begun | self._failed) - {""}) >= most:
             self.leave(trial)
-        return None
+            return None
+        self._take(trial)
+        trial.set_user_attr(LABEL, found.label)
+        return found, trial
 
     def _lost(self, label: str) -> bool:
-        """Whether a training was begun that is not over, has not failed, and is nobody's."""
+        """Whether a training was begun that is not over, did not fail here, and is nobody's."""
         held = [label_of(t) for t in self.all() if not t.state.is_finished()]
-        return label not in self.results() and label not in self.failures() and label not in held
+        return label not in self.results() and label not in self._failed and label not in held
 
     def _took(self, waiting: FrozenTrial) -> bool:
         """Whether a waiting trial became this worker's: of several workers one gets it."""
@@ -276,6 +261,8 @@ class Trials:
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         held = {t.user_attrs.get(WORKER) for t in self.all() if t.state is TrialState.RUNNING}
         for place in self._workers.iterdir():
+            if not WORKER_NAME.fullmatch(place.name):
+                continue
             if place.name not in held and place.name != self.worker and unlocked(place):
                 place.unlink(missing_ok=True)
 
@@ -292,6 +279,63 @@ def value_of(result: dict[str, Any]) -> float:
     return float(result["held_out_accuracy"] or 0.0)
 
 
+def _opened(
+    storage: str | None, file: Path | None, name: str, sampler: Any, pruner: Any
+) -> tuple[Any, Any]:
+    """The database, and the study of that name in it, made where there is none yet.
+
+    One that could not be made leaves no `file`.
+    """
+    arguments: dict[str, Any] = {}
+    if file is not None:  # not by its address, in which `?`, `%` and braces say something else
+        connect = partial(sqlite3.connect, file, timeout=PATIENCE, check_same_thread=False)
+        arguments = {"creator": connect, "poolclass": QueuePool}
+    elif storage is not None and storage.startswith("sqlite:"):
+        arguments = {"connect_args": {"timeout": PATIENCE}}
+    new = file is not None and not file.exists()
+    for attempt in range(TRIES):
+        try:
+            database = optuna.storages.RDBStorage(
+                storage or "sqlite://",
+                arguments,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+            )
+            study = optuna.create_study(
+                storage=database,
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+                sampler=sampler,
+                pruner=pruner or optuna.pruners.NopPruner(),
+            )
+            return database, study
+        except Exception as error:
+            if new and file is not None:
+                file.unlink(missing_ok=True)
+            # Another machine makes the tables at the same moment.
+            made_twice = any(word in str(error).lower() for word in ("already exists", "unique"))
+            if attempt == TRIES - 1 or not made_twice:
+                raise
+            time.sleep(1)
+    raise AssertionError("the last try returns or raises")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, of those that begin in a folder."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 @contextlib.contextmanager
 def _telling(address: str) -> Iterator[None]:
     """What a database says of itself, as one line; Optuna's own lines are left out."""
@@ -300,10 +344,16 @@ def _telling(address: str) -> Iterator[None]:
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
             yield
+        except InputError:
+            raise
         except Exception as error:  # of Optuna, SQLAlchemy, or a database's own driver
-            why = one_line(error, 200)
+            why = without_password(one_line(error, 200))
+            where = shown(without_password(address), 200)
+            advice = "pass another --storage"
+            if address.endswith(DATABASE):
+                advice = "remove it, and what study.json has is kept, or pass another --out"
             raise InputError(
-                f"cannot use {shown(address, 200)} as a study's database: {why}"
+                f"cannot use {where} as a study's database: {why}; {advice}"
             ) from error
 
 

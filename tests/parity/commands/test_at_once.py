@@ -11,7 +11,7 @@ import safetensors.numpy
 from training_support import rows
 
 from jax_impl.errors import InputError
-from parity.commands import train_jax
+from parity.commands import jax_run, train_jax
 from parity.program import _options, main
 from parity.shell import cli
 
@@ -100,6 +100,20 @@ def test_one_that_diverges_is_told_and_the_others_end(tmp_path, monkeypatch, cap
     assert (tmp_path / "run-0" / "weights.safetensors").exists()
     assert not (tmp_path / "run-1" / "weights.safetensors").exists()
     assert [row["step"] for row in rows(tmp_path / "run-1")] == [1]
+
+
+def test_room_is_looked_for_for_the_checkpoints_of_all(tmp_path, monkeypatch):
+    sizes = []
+
+    def full(path: Path, size: int, keep: int) -> None:
+        sizes.append(size)
+        raise InputError("full")
+
+    monkeypatch.setattr(jax_run, "check_space", full)
+    for given in (["--out", tmp_path / "one"], ["--at-once", "3", "--out", tmp_path / "run"]):
+        with pytest.raises(InputError, match="full"):
+            command(*SMALL, *given)
+    assert sizes[1] == 3 * sizes[0] and not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import pytest
 from study_support import TINY, made_up, told
@@ -12,6 +13,7 @@ from jax_impl.errors import InputError
 from parity.shell.study_options import StudyOptions
 from parity.study import cost, report, session, training, worker
 from parity.study.studies import STUDIES
+from parity.study.trials import Trials
 
 
 @pytest.fixture
@@ -123,6 +125,11 @@ def test_what_is_done_elsewhere_is_not_done_again(tiny, tmp_path, capsys):
         ({"minutes": -1.0}, "--minutes is -1.0: give a number above 0"),
         ({"minutes": float("nan")}, "--minutes is nan"),
         ({"only": ("resnet",)}, "--only resnet: of no training's name; there are 1 conv; 3x3"),
+        ({"seeds": 3_000_000}, "--seeds is 3000000: give 1 to 10000"),
+        ({"at_once": 0}, "--at-once is 0: give 1 to 1000"),
+        ({"search": 3, "at_once": 2}, "--at-once: a search gives up single trainings"),
+        ({"storage": "nonsense"}, "--storage nonsense: no address of a database"),
+        ({"storage": "sqlite:////nowhere/x.db"}, "cannot use sqlite:////nowhere/x.db as a study"),
         ({"search": 3, "seeds": 2}, "--seeds: a search chooses its trainings; leave it out"),
         ({"search": 3, "only": ("a",)}, "--only: a search chooses"),
         ({"search": 3, "framework": "both"}, "--framework both: a search is in one"),
@@ -147,6 +154,73 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="mine is a file: give a folder"):
         command.run(options(tmp_path / "mine"))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    (tmp_path / "other" / "workers").mkdir(parents=True)
+    (tmp_path / "other" / "workers" / "mine.py").touch()
+    with pytest.raises(InputError, match="holds no study, and is not empty"):
+        command.run(options(tmp_path / "other"))
+    (tmp_path / "nothing").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="nothing is a link to nothing: give a folder"):
+        command.run(options(tmp_path / "nothing"))
+
+
+def test_a_part_says_whether_there_is_more_of_it(tiny, tmp_path, capsys):
+    out = tmp_path / "study"
+    for _ in range(2):  # by the group's name, as tables and messages have it
+        assert command.run(options(out, only=("2 channels",))) == 0
+        assert capsys.readouterr().out.endswith("\n1 of 2 trainings are over\n")
+    assert command.run(options(out, minutes=1e-9)) == 0
+    assert "1 of 2 trainings are over; go on by: parity study" in capsys.readouterr().out
+
+
+def test_a_search_of_fewer_than_there_are_counts_them(tiny, tmp_path, capsys, monkeypatch):
+    study = dataclasses.replace(TINY, axes=(("channels", ("2", "3")),))
+    monkeypatch.setattr(command, "STUDIES", {"choose-cnn": study})
+    out = tmp_path / "study"
+    assert command.run(options(out, search=3)) == 0
+    assert "3 of 3 trainings are over" in capsys.readouterr().out
+    assert command.run(options(out, search=2)) == 0
+    assert capsys.readouterr().out.endswith("\n3 of 3 trainings are over\n")
+    assert read(out)["planned"] == 3
+
+
+@pytest.mark.parametrize("where", ["tell_plan", "_told"])
+def test_an_interrupt_at_any_time_says_how_to_go_on(where, tiny, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt("by SIGTERM")
+
+    monkeypatch.setattr(session, where, interrupt)
+    out = tmp_path / "study"
+    with pytest.raises(KeyboardInterrupt) as stop:
+        command.run(options(out, minutes=1e-9))
+    given = "parity study choose-cnn --epochs 1 --minutes 1e-09 --data digits --out"
+    assert str(stop.value) == f"by SIGTERM; go on by: {given} {out}"
+
+
+def test_a_folder_whose_name_is_like_an_option(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command.run(options(Path("-y"), only=("2 channels",))) == 0
+    assert read(Path("-y"))["trainings"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("held_out_accuracy", "high"), ("rows", 5), ("rows", [{"epoch": "x"}]), ("seed", None)],
+)
+def test_a_damaged_result_is_refused_before_it_is_anywhere(name, value, tiny, tmp_path):
+    out = tmp_path / "study"
+    out.mkdir()
+    whole = told(TINY, made_up(TINY, lambda training: 0.5)) | {"kind": "grid", "epochs": 1}
+    for damaged in (value, ...):
+        if damaged is ...:
+            del whole["trainings"][0][name]
+        else:
+            whole["trainings"][0][name] = damaged
+        (out / report.JSON).write_text(json.dumps(whole))
+        with pytest.raises(InputError, match="is no study.json"):
+            command.run(options(out))
+    trials = Trials(out, None, "choose-cnn", {})
+    assert not trials.results()
+    trials.close()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import textwrap
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from jax_impl.errors import InputError
+from parity.study.studies import STUDIES
 from parity.study.trials import Trials
 
 ABOUT = {"study": "choose-cnn", "data": "digits"}
@@ -164,31 +166,94 @@ def test_a_file_that_is_no_database(tmp_path):
         open_trials(tmp_path)
 
 
-def test_a_search_suggests_points_and_never_one_training_twice(tmp_path, trials):
-    from parity.study.studies import STUDIES, cnn
+def nets():
+    return STUDIES["choose-cnn"].cases
 
-    axes = dict(STUDIES["choose-cnn"].axes)
 
-    def training_of(point, seed):
-        import dataclasses
-
-        found = cnn(point)
-        return found and dataclasses.replace(found, seed=seed)
-
+def test_a_search_reaches_any_number_and_no_training_twice(trials):
+    """TPE suggests for itself after its first ten."""
     labels = []
-    for _ in range(6):
-        found = trials.search(axes, 6, training_of)
+    for _ in range(30):
+        found = trials.search(nets(), 30)
         assert found is not None
         labels.append(found[0].label)
-        trials.finish(found[1], over(found[0].label, 0.1 * len(labels)))
-    assert len({*labels}) == 6 and trials.search(axes, 6, training_of) is None
+        trials.finish(found[1], over(found[0].label, 0.01 * (len(labels) % 7)))
+    assert len({*labels}) == 30 and trials.search(nets(), 30) is None
+    assert trials.search(nets(), 31) is not None
 
 
-def test_a_search_goes_on_with_what_was_begun(tmp_path, trials):
-    from parity.study.studies import STUDIES, cnn
+def test_two_searches_suggest_different_nets(tmp_path):
+    """As does a search that is gone on with."""
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        trials = Trials(tmp_path / name, None, "choose-cnn", ABOUT, optuna.samplers.TPESampler())
+        chosen = [trials.search(nets(), 8) for _ in range(8)]
+        found.append([training.label for training, _ in filter(None, chosen)])
+        trials.close()
+    assert len(found[0]) == 8 and found[0] != found[1]
 
-    axes = dict(STUDIES["choose-cnn"].axes)
-    begun = trials.search(axes, 3, lambda point, seed: cnn(point))
+
+def test_a_search_goes_on_with_what_was_begun(trials):
+    begun = trials.search(nets(), 3)
     trials.leave(begun[1])
-    again = trials.search(axes, 3, lambda point, seed: cnn(point))
+    again = trials.search(nets(), 3)
     assert again[0] == begun[0] and trials.running() == [begun[0].label]
+
+
+def test_what_failed_in_a_search_is_tried_again_by_the_next_process(tmp_path):
+    trials = open_trials(tmp_path)
+    training, trial = trials.search(nets(), 1)
+    trials.fail(trial, training.label, "killed")
+    assert trials.search(nets(), 1) is None  # not by the same one
+    trials.close()
+    other = open_trials(tmp_path)
+    again = other.search(nets(), 1)
+    assert again is not None and again[0].label == training.label
+    other.finish(again[1], over(training.label))
+    assert other.search(nets(), 1) is None and not other.failures()
+    other.close()
+
+
+@pytest.mark.parametrize("name", ["a?b=c", "100%20", "{x}", "a#b", "two words", "\n", "ü"])
+def test_a_folder_of_any_name_has_its_own_database(name, tmp_path):
+    folder = tmp_path / name
+    folder.mkdir()
+    opened = open_trials(folder)
+    label, trial = claimed(opened)
+    opened.finish(trial, over(label))
+    opened.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["study.db", "workers"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_processes_that_begin_at_the_same_moment_all_work(tmp_path):
+    code = f"""
+        import sys
+        from pathlib import Path
+        from parity.study.trials import Trials
+        sys.stdin.readline()
+        Trials(Path({str(tmp_path)!r}), None, "choose-cnn", {ABOUT!r}).close()
+    """
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    workers = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)
+    ]
+    told = [worker.communicate("go\n") for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 4, told
+
+
+def test_files_that_are_no_workers_stay(tmp_path):
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "mine.py").write_text("of value")
+    opened = open_trials(tmp_path)
+    claimed(opened)
+    opened.close()
+    assert (tmp_path / "workers" / "mine.py").read_text() == "of value"
+
+
+def test_a_password_is_never_shown(tmp_path):
+    with pytest.raises(InputError, match=r"postgresql://me:\*\*\*@127") as told:
+        open_trials(tmp_path, storage="postgresql://me:secret@127.0.0.1:1/x")
+    assert "secret" not in str(told.value)
