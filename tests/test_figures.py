@@ -1,15 +1,18 @@
 """README and docs: their measured figures are those of the files under benchmarks/."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from study_support import made_up, told
 
-from benchmarks import figures, speed_figures
+from benchmarks import figures, speed_figures, study_figures
 from benchmarks.training_figures import metrics
 from jax_impl.errors import InputError
 from parity.report.evaluation import wilson
 from parity.shell.recipes import RECIPES
+from parity.study.studies import STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,6 +70,23 @@ def test_a_result_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "benchmarks" / "a.json").write_text("{")
     with pytest.raises(InputError, match="cannot read .*a.json"):
         speed_figures.load("a")
+
+
+def test_of_a_study_nothing_is_concluded_before_each_net_was_trained(tmp_path, monkeypatch):
+    for module in (speed_figures, study_figures):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    folder = tmp_path / "benchmarks" / "studies" / "choose-cnn"
+    monkeypatch.setattr(study_figures, "FOLDER", folder.parent)
+    assert "Not trained yet" in study_figures.choose_cnn()
+    folder.mkdir(parents=True)
+    whole = told(STUDIES["choose-cnn"], made_up(STUDIES["choose-cnn"], lambda training: 0.5))
+    results = [one for one in whole["trainings"] if one["seed"] == 0]
+    for some, concluded in ((results[1:], False), (results, True)):
+        (folder / "study.json").write_text(json.dumps(whole | {"trainings": some}))
+        text = study_figures.choose_cnn()
+        assert f"{len(some)} of {whole['planned']} trainings are over" in text
+        assert ("Chosen by its validation accuracy" in text) is concluded
+        assert ("1 of its nets were not trained yet" in text) is not concluded
 
 
 NUMBER = re.compile(

@@ -268,6 +268,8 @@ def _searching() -> tuple[Any, Any]:
 def _told(asked: Asked, options: StudyOptions, trials: Trials) -> dict[str, Any]:
     """What study.json holds."""
     results = trials.results()
+    written_by = provenance(("optuna", "scipy", "matplotlib"))
+    del written_by["command"]  # with places of this machine
     order = {training.label: i for i, training in enumerate(asked.trainings)}
     labels = sorted(results, key=lambda label: (order.get(label, len(order)), label))
     return {
@@ -275,7 +277,7 @@ def _told(asked: Asked, options: StudyOptions, trials: Trials) -> dict[str, Any]
         "question": asked.study.question,
         "planned": max(options.search or 0, len({*order, *results})),
         "command": _command(options, places=False),
-        "written_by": provenance(("optuna", "scipy", "matplotlib")),
+        "written_by": written_by,
         "failed": trials.failures(),
         "trainings": [results[label] for label in labels],
     }

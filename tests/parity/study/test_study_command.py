@@ -70,11 +70,6 @@ def test_the_seeds_of_a_net_are_trained_at_once(tiny, tmp_path, monkeypatch):
     found = read(out)["trainings"]
     assert [(one["seed"], one["at_once"]) for one in found] == [(0, 2), (0, 2), (1, 2), (1, 2)]
     assert len({one["rows"][0]["loss"] for one in found}) == 4
-    # One that is over is not trained again beside the others.
-    assert command.run(options(out, seeds=4, at_once=4)) == 0
-    assert begun[2:] == [
-        [f"{channels}-channels-jax-{seed}" for seed in (2, 3)] for channels in (2, 3)
-    ]
 
 
 def test_a_training_that_fails_costs_no_other(tiny, tmp_path, capsys, monkeypatch):

@@ -203,7 +203,9 @@ def test_a_search_goes_on_with_what_was_begun(trials):
 
 def test_what_failed_in_a_search_is_tried_again_by_the_next_process(tmp_path):
     trials = open_trials(tmp_path)
-    training, trial = trials.search(nets(), 1)
+    found = trials.search(nets(), 1)
+    assert found is not None
+    training, trial = found
     trials.fail(trial, training.label, "killed")
     assert trials.search(nets(), 1) is None  # not by the same one
     trials.close()
