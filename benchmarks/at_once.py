@@ -9,7 +9,6 @@ larger K on a GPU. Writes at_once.json, after every round, and at_once.md beside
 
 import dataclasses
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import numpy as np
 
+from benchmarks.epoch_blocks import blocks
 from jax_impl.errors import InputError
 from jax_impl.models import registry
 from jax_impl.models.model import from_spec
@@ -69,13 +69,13 @@ def main(options: Options) -> None:
     }
     for workload in workloads:
         counts = COUNTS[device.platform]
-        blocks = {count: trainer(workload, count) for count in counts}
-        for block in blocks.values():
+        timed = {count: trainer(workload, count) for count in counts}
+        for block in timed.values():
             block(options.steps)  # compiles
         samples = content["samples"][str(workload)] = {str(count): [] for count in counts}
         for turn in range(options.rounds):
             for count in counts[:: 1 if turn % 2 else -1]:
-                seconds = blocks[count](options.steps)
+                seconds = timed[count](options.steps)
                 samples[str(count)].append(seconds / options.steps / count)
             write_whole(options.out / "at_once.json", (to_json(content, indent=2) + "\n").encode())
     text = to_markdown(content)
@@ -87,23 +87,15 @@ def trainer(workload: Any, count: int) -> Callable[[int], float]:
     """Seconds of so many steps of so many trainings; 1 is the plain training."""
     model, optimizer = from_spec(registry.parse(workload.model)), optim.adam()
     states = [create_state(model.init(seed), optimizer) for seed in range(count)]
-    state = [states[0] if count == 1 else stacked(states)]
     seeds = 0 if count == 1 else range(count)
     epoch = make_train_epoch(model, optimizer, workload.batch_size, seed=seeds)
     rng = np.random.default_rng(0)
-    images = jax.device_put(rng.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8))
-    labels = jax.device_put(rng.integers(0, 10, IMAGES).astype(np.int32))
 
-    def block(steps: int) -> float:
-        shape = (count, steps * workload.batch_size)
-        order = rng.integers(0, IMAGES, shape if count > 1 else shape[1:])
-        started = time.perf_counter()
-        for after, _ in epoch(state[0], images, labels, order):
-            state[0] = after
-        jax.block_until_ready(state[0])
-        return time.perf_counter() - started
+    def visit(steps: int) -> tuple[Any, ...]:
+        order = rng.integers(0, IMAGES, (count, steps * workload.batch_size))
+        return (order if count > 1 else order[0],)
 
-    return block
+    return blocks(epoch, states[0] if count == 1 else stacked(states), IMAGES, visit)
 
 
 def to_markdown(content: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ Writes augment.json, after every round, and augment.md beside this file.
 import dataclasses
 import itertools
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import numpy as np
 
+from benchmarks.epoch_blocks import blocks
 from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.errors import InputError
 from jax_impl.models import registry
@@ -78,15 +78,15 @@ def main(options: Options) -> None:
     }
     content = {"environment": environment, "samples": {}}
     for workload in workloads:
-        blocks = {way: trainer(workload, *how) for way, how in WAYS.items()}
+        timed = {way: trainer(workload, *how) for way, how in WAYS.items()}
         steps = {}
-        for way, block in blocks.items():
+        for way, block in timed.items():
             block(100)  # compiles
             steps[way] = max(1, round(options.seconds / block(100))) * 100
         samples = content["samples"][str(workload)] = {way: [] for way in WAYS}
         for turn in range(options.rounds):
             for way in list(WAYS)[:: 1 if turn % 2 else -1]:
-                samples[way].append(blocks[way](steps[way]) / steps[way])
+                samples[way].append(timed[way](steps[way]) / steps[way])
             write_whole(options.out / "augment.json", (to_json(content, indent=2) + "\n").encode())
     text = to_markdown(content)
     write_whole(options.out / "augment.md", text.encode())
@@ -96,26 +96,18 @@ def main(options: Options) -> None:
 def trainer(workload: Any, augmentation: Augmentation, by_torch: bool) -> Callable:
     """Seconds of so many steps."""
     model, optimizer = from_spec(registry.parse(workload.model)), optim.adam()
-    state = [create_state(model.init(0), optimizer)]
     epoch = make_train_epoch(model, optimizer, workload.batch_size, None, augmentation)
-    rng = np.random.default_rng(0)
-    images = jax.device_put(rng.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8))
-    labels = jax.device_put(rng.integers(0, 10, IMAGES).astype(np.int32))
-    generator = Generator(0)
+    rng, generator = np.random.default_rng(0), Generator(0)
 
-    def block(steps: int) -> float:
+    def visit(steps: int) -> tuple[Any, ...]:
         count = steps * workload.batch_size
         order = rng.integers(0, IMAGES, count)
-        drawn = None
-        if augmentation and by_torch:
-            drawn = augmentation_draws(generator, count, crop=augmentation.crop, flip=True)
-        started = time.perf_counter()
-        for after, _ in epoch(state[0], images, labels, order, drawn):
-            state[0] = after
-        jax.block_until_ready(state[0])
-        return time.perf_counter() - started
+        if not (augmentation and by_torch):
+            return (order,)
+        crop = augmentation.crop
+        return order, augmentation_draws(generator, count, crop=crop, flip=True)
 
-    return block
+    return blocks(epoch, create_state(model.init(0), optimizer), IMAGES, visit)
 
 
 def to_markdown(content: dict[str, Any]) -> str:

@@ -76,11 +76,11 @@ def main(options: Options) -> None:
 
 def measured(model: str, epochs: int) -> dict[str, float]:
     """Of one training: seconds of its epochs, waited for checkpoints, and of a save alone."""
-    from parity.commands import jax_run, train_jax
+    from parity.commands import jax_training, train_jax
 
     taken = {"waited": 0.0, "processor": 0.0, "saves": 0.0}
 
-    class Timed(jax_run.Checkpoints):
+    class Timed(jax_training.Checkpoints):
         """Counts what the training's own thread spends in here."""
 
         def save(self, step: int, state: Any, progress: Any, metric: float | None = None) -> None:
@@ -102,14 +102,14 @@ def measured(model: str, epochs: int) -> dict[str, float]:
                 taken["processor"] += (time.process_time() - began) / ALONE
             super().close()
 
-    plain, jax_run.Checkpoints = jax_run.Checkpoints, Timed
+    plain, jax_training.Checkpoints = jax_training.Checkpoints, Timed
     try:
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             train_jax.run(TrainOptions(model=model, epochs=epochs, out=run, device="cpu"))
             rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     finally:
-        jax_run.Checkpoints = plain
+        jax_training.Checkpoints = plain
     return {"epochs": sum(row.get("seconds", 0) for row in rows), **taken}
 
 

@@ -79,10 +79,10 @@ def make_train_epoch(
         raise InputError(f"the batch size is {batch_size}: give 1 or more")
     if not 0 <= label_smoothing <= 1:
         raise InputError(f"the label smoothing is {label_smoothing}: give 0 to 1")
-    many = None if isinstance(seed, int) else len(seed)
+    many = len(seed) if isinstance(seed, Sequence) else None
     if many == 0:
         raise InputError("trainings at once: give one seed or more")
-    keys = key_of(seed) if isinstance(seed, int) else jnp.stack([key_of(one) for one in seed])
+    keys = jnp.stack([*map(key_of, seed)]) if isinstance(seed, Sequence) else key_of(seed)
     each = jax.vmap if many else lambda one: one
     # On a CPU one compilation serves chunks of every length. A GPU asks the host after each step
     # whether it was the last one, unless the length is known.

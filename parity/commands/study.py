@@ -13,7 +13,6 @@ from parity.shell.console import Console
 from parity.shell.files import cannot_write, check_place
 from parity.shell.study_options import StudyOptions
 from parity.study import report
-from parity.study.description import WORKER_NAME, WORKERS, without_password
 from parity.study.studies import STUDIES
 from parity.study.training import Place
 
@@ -85,6 +84,8 @@ def _check_storage(storage: str) -> None:
     from sqlalchemy.engine import make_url  # Optuna's own
     from sqlalchemy.exc import ArgumentError
 
+    from parity.study.database import without_password
+
     try:
         make_url(storage)
     except (ArgumentError, ValueError) as error:
@@ -97,13 +98,15 @@ def _check_storage(storage: str) -> None:
 
 def _check_folder(folder: Path, options: StudyOptions) -> None:
     """Raises InputError for a folder that holds something else than this study."""
+    from parity.study.database import DATABASE, WORKER_NAME, WORKERS
+
     if not folder.exists() and not folder.is_symlink():
         check_place(folder)
         return
     if not folder.is_dir():
         what = "a file" if folder.exists() else "a link to nothing"
         raise InputError(f"{folder} is {what}: give a folder")
-    study = any((folder / name).exists() for name in ("study.db", report.JSON))
+    study = any((folder / name).exists() for name in (DATABASE, report.JSON))
     workers = [path.name for path in (folder / WORKERS).glob("*")]
     study |= (folder / WORKERS).is_dir() and all(map(WORKER_NAME.fullmatch, workers))
     if not study and any(folder.iterdir()):

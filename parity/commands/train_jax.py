@@ -19,7 +19,7 @@ from jax_impl.training.evaluate import make_evaluate
 from jax_impl.training.fit import Epoch, Progress, fit, fit_together
 from jax_impl.training.precision import be_deterministic, set_precision
 from jax_impl.training.state import TrainState, stacked, unstacked
-from parity.commands.jax_run import Run, Training
+from parity.commands.jax_training import Run, Training
 from parity.pairs.jax_recipe import learning_rate, make_optimizer
 from parity.shell import data_choice
 from parity.shell.chosen import chosen_training
@@ -29,7 +29,7 @@ from parity.shell.files import default_out
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import IMAGE_SIZE, check_validation, one_image
 from parity.shell.run_directory import RunDirectory, config_of
-from parity.shell.saving import digest, stop_requests, stopped_together, told_interrupts
+from parity.shell.saving import all_of, digest, stop_requests, told_interrupts
 
 PACE = 2.0
 """Seconds after which the bar moves on and a request to stop is answered, about."""
@@ -151,17 +151,17 @@ def _train_together(
         def on_steps(going: dict[int, Progress], states: TrainState) -> None:
             show(max(p.step for p in going.values()), runs[0].log.bar_text(*going.values()))
             stop = asked[:] if asked else []  # for all of them the same
-            with stopped_together() as attempt:
-                for k, progress in going.items():
-                    with attempt():
-                        runs[k].after_steps(progress, partial(unstacked, states, k), stop)
+            all_of(
+                partial(runs[k].after_steps, progress, partial(unstacked, states, k), stop)
+                for k, progress in going.items()
+            )
 
         def on_epoch(epochs: dict[int, Epoch], states: TrainState) -> None:
             stop = asked[:] if asked else []
-            with stopped_together() as attempt:
-                for k, epoch in epochs.items():
-                    with attempt():
-                        runs[k].after_epoch(epoch, unstacked(states, k), stop)
+            all_of(
+                partial(runs[k].after_epoch, epoch, unstacked(states, k), stop)
+                for k, epoch in epochs.items()
+            )
 
         states, going = fit_together(
             make_epoch(first, seeds),

@@ -6,7 +6,7 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,23 +75,18 @@ class Stopped(KeyboardInterrupt):
         self.where, self.commands = where, commands
 
 
-@contextlib.contextmanager
-def stopped_together() -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
-    """Gives a context for each of several trainings, of which all stop where one is asked to.
+def all_of(turns: Iterable[Callable[[], None]]) -> None:
+    """Gives each of several trainings its turn, of which all stop where one is asked to.
 
     Raises:
         Stopped: some did; at the end, when each has had its turn.
     """
     stops: list[Stopped] = []
-
-    @contextlib.contextmanager
-    def attempt() -> Iterator[None]:
+    for turn in turns:
         try:
-            yield
+            turn()
         except Stopped as stop:
             stops.append(stop)
-
-    yield attempt
     if stops:
         where = "; ".join(dict.fromkeys(stop.where for stop in stops))
         raise Stopped(where, [command for stop in stops for command in stop.commands])

@@ -15,9 +15,6 @@ Judgement = Literal["curves", "pairs", "grid", "gradients"]
 VALIDATION = {"cifar10": 5000, "digits": 143}
 """Of the training images, a tenth: choices are made by them, and the test images tell of what was
 chosen."""
-WORKERS, WORKER_NAME = "workers", re.compile("[0-9a-f]{32}")
-"""The folder in a study's, with a file for each process that does a part of it."""
-PASSWORD = re.compile("(://[^:/@]*):[^@]*@")
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.=_-]+")
 
 
@@ -137,11 +134,6 @@ class Study:
             if seed < many[case.group]
             for framework in frameworks or self.frameworks
         )
-
-
-def without_password(text: str) -> str:
-    """A text that names a database's address, for a person."""
-    return PASSWORD.sub(r"\1:***@", text)
 
 
 def check_same(place: Path, about: Mapping[str, Any], before: Mapping[str, Any]) -> None:

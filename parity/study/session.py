@@ -16,11 +16,13 @@ from parity.shell.provenance import provenance
 from parity.shell.saving import quoted, stop_requests
 from parity.shell.study_options import StudyOptions
 from parity.study import cost, report, worker
-from parity.study.description import Study, Training, check_same, without_password
+from parity.study.database import without_password
+from parity.study.description import Study, Training, check_same
 from parity.study.groups import grouped
 from parity.study.judge import answers
 from parity.study.measures import evaluated, extra
-from parity.study.training import Place, read_study
+from parity.study.study_json import read_study
+from parity.study.training import Place
 from parity.study.trials import Trials
 
 PLACES = ("minutes", "only", "out", "storage", "data_dir", "workers", "at_once")
@@ -100,11 +102,6 @@ def tell_plan(
     return known
 
 
-def labels(asked: Asked) -> list[str]:
-    """Of all its trainings."""
-    return [training.label for training in asked.trainings]
-
-
 def do(asked: Asked, options: StudyOptions, console: Console) -> int:
     """`done`, of which an interrupt at any time says how it is gone on with."""
     try:
@@ -142,8 +139,8 @@ def done(asked: Asked, options: StudyOptions, console: Console) -> int:
             time.monotonic() + 60 * (options.minutes or MOST),
             options.search is not None,
         )
-        over = {*trials.results()}
-        total = max(options.search, len(over)) if options.search else len({*labels(asked), *over})
+        known_labels = {*(training.label for training in asked.trainings), *trials.results()}
+        total = max(options.search or 0, len(known_labels))
         show_all = _Shown(asked, options, trials, known, console)
         with stop_requests() as stop:
             with console.bar("beginning", total) as show:

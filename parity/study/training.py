@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import signal
 import subprocess
@@ -170,47 +169,3 @@ def reason(training: Training, place: Place, status: int) -> str:
         return f"exit status {status}; cannot read {log}: {one_line(error, 120)}"
     said = [line.strip() for line in lines if line.strip()] or ["it said nothing"]
     return f"exit status {status}: {shown(said[-1].removeprefix('error: '), 300)}"
-
-
-def read_study(path: Path) -> dict[str, Any]:
-    """What a study.json holds.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        told = json.loads(path.read_bytes())
-        for result in told["trainings"]:
-            _check_result(result)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        why = one_line(error, 120)
-        raise InputError(f"{path} is no study.json ({why}): pass another --out") from error
-    return told
-
-
-NUMBER = int, float
-NOTHING = type(None)
-FIELDS: dict[str, Any] = {
-    **dict.fromkeys(("label", "group", "model", "recipe", "framework", "data", "held_out"), str),
-    **dict.fromkeys(("seed", "epochs", "parameters", "flops", "field"), NUMBER),
-    **dict.fromkeys(("held_out_accuracy", "test_accuracy", "seconds"), (*NUMBER, NOTHING)),
-    **dict.fromkeys(("options", "point"), dict),
-    "stopped": bool,
-    "rows": list,
-    "command": str,
-}
-"""Of a training in study.json: what is read of it again."""
-
-
-def _check_result(result: Any) -> None:
-    """Raises TypeError, KeyError or ValueError for what no training has come to."""
-    for name, kind in FIELDS.items():
-        if not isinstance(result[name], kind):
-            raise ValueError(f"{name} of a training is {shown(json.dumps(result[name]), 40)}")
-    for row in result["rows"]:
-        if not all(isinstance(value, (*NUMBER, NOTHING)) for value in row.values()):
-            raise ValueError(f"a row of {shown(result['label'])} holds more than numbers")
-        if not isinstance(row["epoch"], int):
-            raise ValueError(f"a row of {shown(result['label'])} has no epoch")
-    if any(not isinstance(entry, dict) for entry in result.get("gradients", [])):
-        raise ValueError(f"gradients of {shown(result['label'])} are none")

@@ -8,44 +8,33 @@ import contextlib
 import dataclasses
 import fcntl
 import os
-import sqlite3
-import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.pool import QueuePool
 
-from jax_impl.errors import InputError, one_line, shown
 from parity.shell.files import cannot_write, unlocked
-from parity.study.description import (
+from parity.study.database import (
+    DATABASE,
     WORKER_NAME,
     WORKERS,
-    Training,
-    check_same,
-    without_password,
+    alone,
+    connected,
+    telling,
 )
+from parity.study.description import Training, check_same
 
-DATABASE = "study.db"
 ABOUT, RATES = "about", "rates"
 """Of the Optuna study: what it is a study of, and how fast its nets are."""
 WORKER, RESULT, REASON, LABEL = "worker", "result", "reason", "label"
 """Of a trial: who does it, what it came to, why it failed, and which training it is."""
 TRAINING, NET = "training", "net"
 """The one parameter of a grid, a training's label, and that of a search, a net's name."""
-TRIES = 3
-"""To make a database that others make too."""
-PATIENCE = 60
-"""Seconds for which another process may have a database's file."""
-HEARTBEAT = 30
-"""Seconds; a worker of another machine that gives no sign for `GRACE` of them is given up."""
-GRACE = 600
 GIVEN_UP = optuna.exceptions.UpdateFinishedTrialError, ValueError
 """What Optuna says of a trial that somebody gave up in the meantime, as of a machine that slept."""
 
@@ -77,8 +66,16 @@ class Trials:
         self._workers = folder / WORKERS
         self._failed: set[str] = set()
         file = None if storage else folder / DATABASE
-        with _telling(storage or str(file)), _alone(folder):
-            self._storage, self._study = _opened(storage, file, name, sampler, pruner)
+        with telling(storage or str(file)), alone(folder):
+            self._storage = connected(storage, file)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+                sampler=sampler,
+                pruner=pruner or optuna.pruners.NopPruner(),
+            )
             before = self._study.user_attrs.get(ABOUT)
             if before is None:
                 self._study.set_user_attr(ABOUT, about)
@@ -277,84 +274,6 @@ def label_of(trial: FrozenTrial) -> str:
 def value_of(result: dict[str, Any]) -> float:
     """The accuracy that is the larger the better, in [0, 1]; 0 where none was measured."""
     return float(result["held_out_accuracy"] or 0.0)
-
-
-def _opened(
-    storage: str | None, file: Path | None, name: str, sampler: Any, pruner: Any
-) -> tuple[Any, Any]:
-    """The database, and the study of that name in it, made where there is none yet.
-
-    One that could not be made leaves no `file`.
-    """
-    arguments: dict[str, Any] = {}
-    if file is not None:  # not by its address, in which `?`, `%` and braces say something else
-        connect = partial(sqlite3.connect, file, timeout=PATIENCE, check_same_thread=False)
-        arguments = {"creator": connect, "poolclass": QueuePool}
-    elif storage is not None and storage.startswith("sqlite:"):
-        arguments = {"connect_args": {"timeout": PATIENCE}}
-    new = file is not None and not file.exists()
-    for attempt in range(TRIES):
-        try:
-            database = optuna.storages.RDBStorage(
-                storage or "sqlite://",
-                arguments,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-            )
-            study = optuna.create_study(
-                storage=database,
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-                sampler=sampler,
-                pruner=pruner or optuna.pruners.NopPruner(),
-            )
-            return database, study
-        except Exception as error:
-            if new and file is not None:
-                file.unlink(missing_ok=True)
-            # Another machine makes the tables at the same moment.
-            made_twice = any(word in str(error).lower() for word in ("already exists", "unique"))
-            if attempt == TRIES - 1 or not made_twice:
-                raise
-            time.sleep(1)
-    raise AssertionError("the last try returns or raises")
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time, of those that begin in a folder."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _telling(address: str) -> Iterator[None]:
-    """What a database says of itself, as one line; Optuna's own lines are left out."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:  # of Optuna, SQLAlchemy, or a database's own driver
-            why = without_password(one_line(error, 200))
-            where = shown(without_password(address), 200)
-            advice = "pass another --storage"
-            if address.endswith(DATABASE):
-                advice = "remove it, and what study.json has is kept, or pass another --out"
-            raise InputError(
-                f"cannot use {where} as a study's database: {why}; {advice}"
-            ) from error
 
 
 def _locked(path: Path) -> int:

@@ -12,9 +12,10 @@ import optuna
 
 from jax_impl.errors import InputError
 from parity.study import training as trained
+from parity.study.database import HEARTBEAT
 from parity.study.description import Training
 from parity.study.training import Place
-from parity.study.trials import HEARTBEAT, Trials
+from parity.study.trials import Trials
 
 PACE = 0.5
 """Seconds from one look at the trainings to the next."""

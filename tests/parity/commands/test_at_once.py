@@ -11,7 +11,7 @@ import safetensors.numpy
 from training_support import rows
 
 from jax_impl.errors import InputError
-from parity.commands import jax_run, train_jax
+from parity.commands import jax_training, train_jax
 from parity.program import _options, main
 from parity.shell import cli
 
@@ -26,16 +26,25 @@ def command(*arguments: Any) -> int | None:
     return main(cli.parse(_options(given), given, prog="parity"))
 
 
-def assert_alike(run: Path, other: Path) -> None:
-    """But for the last bits: XLA multiplies matrices of several trainings in another order."""
-    for one, two in zip(rows(run), rows(other), strict=True):
-        assert one.keys() == two.keys()
-        for name in one.keys() - {"seconds"}:
-            assert one[name] == pytest.approx(two[name], rel=1e-4, abs=2 / 360), name
-    files = [path / "weights.safetensors" for path in (run, other)]
+def gap(one: Path, other: Path) -> tuple[float, float]:
+    """Between two runs: the largest of their losses, and of their weights."""
+    losses = [[row["loss"] for row in rows(run) if "loss" in row] for run in (one, other)]
+    files = [run / "weights.safetensors" for run in (one, other)]
     weights = [safetensors.numpy.load_file(file) for file in files]
-    for name, value in weights[0].items():
-        assert np.allclose(value, weights[1][name], atol=1e-4), name
+    assert weights[0].keys() == weights[1].keys()
+    apart = [np.abs(value - weights[1][name]).max() for name, value in weights[0].items()]
+    return max(abs(a - b) for a, b in zip(*losses, strict=True)), float(max(apart))
+
+
+def assert_alike(run: Path, alone: Path, other: Path) -> None:
+    """A thousand times nearer to that of its seed than another seed's is, and the same else.
+
+    XLA multiplies matrices of several trainings in another order, which moves the last bits.
+    """
+    for near, far in zip(gap(run, alone), gap(other, alone), strict=True):
+        assert near < far / 1000
+    assert [row.keys() for row in rows(run)] == [row.keys() for row in rows(alone)]
+    assert [row.get("step") for row in rows(run)] == [row.get("step") for row in rows(alone)]
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +55,24 @@ def alone(tmp_path_factory) -> Path:
     return out
 
 
-def test_each_has_its_own_directory(alone, tmp_path, capsys):
-    assert command(*SMALL, "--seed", "3", "--at-once", "2", "--out", tmp_path / "run") == 0
-    said = capsys.readouterr().out
-    assert said.count("seed 3: Epoch") == said.count("seed 4: Epoch") == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run-3", "run-4"]
-    assert_alike(tmp_path / "run-4", alone)
-    assert rows(tmp_path / "run-3")[0]["loss"] != rows(tmp_path / "run-4")[0]["loss"]
-    told = [json.loads((tmp_path / f"run-{s}" / "config.json").read_text()) for s in (3, 4)]
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> tuple[Path, Path]:
+    """Of the seeds 3 and 4."""
+    out = tmp_path_factory.mktemp("two") / "run"
+    assert command(*SMALL, "--seed", "3", "--at-once", "2", "--out", out) == 0
+    return out.with_name("run-3"), out.with_name("run-4")
+
+
+def test_each_has_its_own_directory(alone, two):
+    assert sorted(path.name for path in two[0].parent.iterdir()) == ["run-3", "run-4"]
+    assert_alike(two[1], alone, two[0])
+    told = [json.loads((run / "config.json").read_text()) for run in two]
     assert [one["seed"] for one in told] == [3, 4] and told[0]["trained_at_once"] == [3, 4]
     names = {path.name for path in alone.iterdir()}
-    assert {path.name for path in (tmp_path / "run-3").iterdir()} == names
+    assert {path.name for path in two[0].iterdir()} == names
 
 
-def test_one_goes_on_alone_where_all_stopped(alone, tmp_path, monkeypatch):
+def test_one_goes_on_alone_where_all_stopped(alone, two, tmp_path, monkeypatch, capsys):
     class After(list):
         looks = EACH + 2
 
@@ -74,10 +87,12 @@ def test_one_goes_on_alone_where_all_stopped(alone, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt) as stop:
         command(*SMALL, "--seed", "3", "--at-once", "2", "--out", out)
     monkeypatch.undo()
+    said = capsys.readouterr().out
+    assert said.count("seed 3: Epoch") == said.count("seed 4: Epoch") == 1
     commands = [f"parity train --resume {out}-{seed}" for seed in (3, 4)]
     assert str(stop.value) == f"by SIGTERM; saved at step 7; go on by: {' && '.join(commands)}"
     assert command("train", "--resume", f"{out}-4") == 0
-    assert_alike(tmp_path / "run-4", alone)
+    assert_alike(tmp_path / "run-4", alone, two[0])
 
 
 def test_one_that_diverges_is_told_and_the_others_end(tmp_path, monkeypatch, capsys):
@@ -109,7 +124,7 @@ def test_room_is_looked_for_for_the_checkpoints_of_all(tmp_path, monkeypatch):
         sizes.append(size)
         raise InputError("full")
 
-    monkeypatch.setattr(jax_run, "check_space", full)
+    monkeypatch.setattr(jax_training, "check_space", full)
     for given in (["--out", tmp_path / "one"], ["--at-once", "3", "--out", tmp_path / "run"]):
         with pytest.raises(InputError, match="full"):
             command(*SMALL, *given)

@@ -12,7 +12,7 @@ from parity.study import plots, report, tables
 from parity.study.groups import grouped, paired
 from parity.study.judge import answers
 from parity.study.studies import NOTEBOOKS, STUDIES, cnn
-from parity.study.training import read_study
+from parity.study.study_json import read_study
 
 
 def grid_accuracy(training):

@@ -199,7 +199,13 @@ def test_a_folder_whose_name_is_like_an_option(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("held_out_accuracy", "high"), ("rows", 5), ("rows", [{"epoch": "x"}]), ("seed", None)],
+    [
+        ("held_out_accuracy", "high"),
+        ("rows", 5),
+        ("rows", [{"epoch": "x"}]),
+        ("rows", [3]),
+        ("seed", None),
+    ],
 )
 def test_a_damaged_result_is_refused_before_it_is_anywhere(name, value, tiny, tmp_path):
     out = tmp_path / "study"
