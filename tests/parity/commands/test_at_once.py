@@ -117,6 +117,21 @@ def test_one_that_diverges_is_told_and_the_others_end(tmp_path, monkeypatch, cap
     assert [row["step"] for row in rows(tmp_path / "run-1")] == [1]
 
 
+def test_weights_that_cannot_be_written_cost_no_other(tmp_path, monkeypatch):
+    end, ended = jax_training.Run.end, []
+
+    def full(run: jax_training.Run, state: Any) -> None:
+        ended.append(run.directory.path.name)
+        if run.training.options.seed == 0:
+            raise InputError("the disk is full")
+        end(run, state)
+
+    monkeypatch.setattr(jax_training.Run, "end", full)
+    with pytest.raises(InputError, match="the disk is full"):
+        command(*SMALL[:-1], "1", "--at-once", "2", "--out", tmp_path / "run")
+    assert ended == ["run-0", "run-1"] and (tmp_path / "run-1" / "weights.safetensors").exists()
+
+
 def test_room_is_looked_for_for_the_checkpoints_of_all(tmp_path, monkeypatch):
     sizes = []
 

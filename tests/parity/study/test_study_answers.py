@@ -1,11 +1,15 @@
 """What a study says of its trainings, in sentences, tables and pictures."""
 
 import dataclasses
+import itertools
 import json
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from study_support import TINY, made_up, told
 
 from parity.study import plots, report, tables
@@ -163,3 +167,22 @@ def test_a_training_without_a_number_has_none_in_the_table():
 def test_the_notebooks_point_is_on_every_axis():
     case = cnn(NOTEBOOKS)
     assert case is not None and dict(case.point) == NOTEBOOKS
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.5, "0.5"), (200, "200"), (20_000, "20 k"), (2_500_000, "2.5 M")]
+)
+def test_a_tick_is_short(number, text):
+    assert plots.in_short(number) == text
+
+
+def test_no_name_beside_a_point_lies_on_another():
+    figure = Figure((5, 4))
+    axes = figure.subplots()
+    rng = np.random.default_rng(0)
+    points = [(x, y, f"net {i}, SGD") for i, (x, y) in enumerate(rng.random((11, 2)).round(1))]
+    plots.name_points(axes, points)
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent().shrunk(0.98, 0.9) for text in axes.texts]
+    assert len(boxes) == 11
+    assert not [(a, b) for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]

@@ -234,6 +234,7 @@ def test_processes_that_begin_at_the_same_moment_all_work(tmp_path):
         import sys
         from pathlib import Path
         from parity.study.trials import Trials
+        print("ready", flush=True)
         sys.stdin.readline()
         Trials(Path({str(tmp_path)!r}), None, "choose-cnn", {ABOUT!r}).close()
     """
@@ -242,7 +243,12 @@ def test_processes_that_begin_at_the_same_moment_all_work(tmp_path):
     workers = [
         subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)
     ]
-    told = [worker.communicate("go\n") for worker in workers]
+    assert {worker.stdout and worker.stdout.readline() for worker in workers} == {"ready\n"}
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    told = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 4, told
 
 
