@@ -2,8 +2,9 @@
 
     python benchmarks/pictures.py RUN
 
-RUN is a run directory, or weights, of `simple_cnn` trained on CIFAR-10, its options as they may be
-but for 3x3 filters or larger. Writes filters.png, maps.png and pictures.json to docs/pictures.
+RUN is a run directory, or weights, of `simple_cnn` trained on CIFAR-10, of two convolutions or more
+with a pool after each of the first two. Writes filters.png, maps.png and pictures.json to
+docs/pictures.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from jax_impl.data.datasets import load_dataset, normalize
 from jax_impl.errors import InputError
 from jax_impl.models.model import from_spec
+from jax_impl.models.registry import CNNOptions, pooled
 from jax_impl.ops.convolution import conv2d
 from jax_impl.ops.pooling import max_pool2d
 from parity.pairs.weight_source import find, load
@@ -43,6 +45,9 @@ class Options:
     weights: Annotated[Path, tyro.conf.Positional]
     """a run directory or weights of simple_cnn"""
 
+    model: str | None = None
+    """whose weights they are, where they do not say it"""
+
     number: int = 0
     """of the test image that is shown"""
 
@@ -55,16 +60,23 @@ class Options:
 
 def main(options: Options) -> None:
     """Draws and writes."""
-    source = find(options.weights, None)
-    if source.spec.name != "simple_cnn":
+    source = find(options.weights, options.model)
+    cnn = source.spec.options
+    if not isinstance(cnn, CNNOptions):
         raise InputError(f"{options.weights} is of {source.spec}: give one of simple_cnn")
+    if len(cnn.channels) < 2 or not all(pooled(cnn, number) for number in (1, 2)):
+        what = "two convolutions or more and a pool after each of the first two"
+        raise InputError(f"{options.weights} is of {source.spec}: give one of {what}")
     dataset = load_dataset("cifar10", options.data_dir)
     if not 0 <= options.number < len(dataset.test.labels):
         raise InputError(f"--number is {options.number}: give 0 to {len(dataset.test.labels) - 1}")
     params = load(source, from_spec(source.spec)).params
     pixels = dataset.test.images[options.number]
     with matplotlib.style.context(["default", STYLE]):
-        drawn = {"filters": filters(params["conv1"]["kernel"]), "maps": maps(params, pixels)}
+        drawn = {
+            "filters": filters(params["conv1"]["kernel"]),
+            "maps": maps(params, pixels, cnn.pool_size),
+        }
         pictures = {name: image(figure, "png") for name, figure in drawn.items()}
     options.out.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
@@ -95,22 +107,22 @@ def filters(kernel: Any) -> Figure:
     return figure
 
 
-def maps(params: Any, pixels: np.ndarray) -> Figure:
-    """An image uint8 [h, w, 3] on its way through convolution, ReLU and pooling."""
+def maps(params: Any, pixels: np.ndarray, pool: int) -> Figure:
+    """An image uint8 [h, w, 3] on its way through convolution, ReLU and pools of that size."""
     inputs = normalize(pixels[None], np.float32)
     first, second = params["conv1"], params["conv2"]
     size = first["kernel"].shape[0]
     convolved = conv2d(inputs, first["kernel"], padding=size // 2) + first["bias"]
     lit = jax.nn.relu(convolved)
-    pooled: Any = max_pool2d(lit, 2, 2)
-    deeper = jax.nn.relu(conv2d(pooled, second["kernel"], padding=size // 2) + second["bias"])
-    last: Any = max_pool2d(deeper, 2, 2)
+    smaller: Any = max_pool2d(lit, pool, pool)
+    deeper = jax.nn.relu(conv2d(smaller, second["kernel"], padding=size // 2) + second["bias"])
+    last: Any = max_pool2d(deeper, pool, pool)
     chosen = np.argsort(-np.asarray(lit[0]).std((0, 1)))[:CHANNELS]
     of_second = np.argsort(-np.asarray(last[0]).std((0, 1)))[:CHANNELS]
     columns = (
         (f"convolution, {_size(convolved)}", convolved, chosen),
         ("ReLU", lit, chosen),
-        (f"2x2 max-pool, {_size(pooled)}", pooled, chosen),
+        (f"{pool}x{pool} max-pool, {_size(smaller)}", smaller, chosen),
         (f"conv2, ReLU, pool, {_size(last)}", last, of_second),
     )
     figure = Figure((9, 1.75 * CHANNELS))

@@ -40,10 +40,6 @@ def study(name: str) -> str:
     told = load(f"studies/{name}/study")
     done = f"{extent(told)} Command: `{told['command']}`. All of it: [study.md]"
     lines = [wrapped(f"{done}(../benchmarks/studies/{name}/study.md).")]
-    groups = {training["group"] for training in told["trainings"]}
-    if missing := len({case.group for case in STUDIES[name].cases} - groups):
-        some = f"{missing} of its nets were not trained yet, so that nothing is concluded here."
-        return f"{lines[0]}\n{wrapped(some)}"
     sentences = answers(STUDIES[name], told["trainings"])
     lines += ["", *(wrapped(f"- {sentence}").replace("\n", "\n  ") for sentence in sentences)]
     for plot in sorted(folder.glob("*.svg")):

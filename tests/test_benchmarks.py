@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from jax_impl.errors import InputError
 
@@ -68,6 +70,17 @@ def test_a_benchmark_refuses_bad_input_before_it_measures(name, arguments, why, 
     command = [sys.executable, f"benchmarks/{name}.py", *arguments, *out]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2 and why in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("options", ["channels=2", "channels=2,2:pool_after=none"])
+def test_pictures_are_of_a_net_that_has_what_they_show(options, tmp_path):
+    weights = tmp_path / "net.safetensors"
+    safetensors.numpy.save_file({"a": np.zeros(1)}, weights, {"model": f"simple_cnn:{options}"})
+    pictures = runpy.run_path("benchmarks/pictures.py", run_name="benchmark")
+    given = pictures["Options"](weights, out=tmp_path / "out")
+    with pytest.raises(InputError, match="a pool after each of the first two"):
+        pictures["main"](given)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_benchmark_of_the_family_names_a_file_of_tests():

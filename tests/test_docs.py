@@ -50,6 +50,12 @@ def test_readme_is_short_and_every_page_can_be_reached():
     assert {*DOCS.glob("*.md")} <= seen
 
 
+def test_every_link_of_a_result_leads_somewhere():
+    for page in (ROOT / "benchmarks").rglob("*.md"):
+        links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+        assert not [link for link in links if not (page.parent / link).exists()], page
+
+
 @pytest.mark.parametrize("package", [jax_impl, parity], ids=lambda package: package.__name__)
 def test_the_reference_has_every_public_name(package):
     text = (DOCS / "api" / f"{package.__name__}.md").read_text()

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from jax_impl.data.archive import Split
-from jax_impl.errors import NotFinite
+from jax_impl.errors import InputError, NotFinite
 from jax_impl.models.model import Model
 from jax_impl.models.registry import Spec
 from jax_impl.torch_random.generator import Generator
@@ -30,7 +30,7 @@ from parity.shell.console import Console
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import Recipe
 from parity.shell.run_directory import CHECKPOINTS, RunDirectory, check_space
-from parity.shell.saving import Saving, check_digest
+from parity.shell.saving import Saving, anew, check_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,10 @@ class Run:
         self.state, self.start = create_state(variables, training.optimizer), START
         folder = directory.path / CHECKPOINTS
         if options.resume:
-            told = newest(folder, self.state, partial(check_digest, training.of), console.line)
+            try:
+                told = newest(folder, self.state, partial(check_digest, training.of), console.line)
+            except InputError as error:
+                raise InputError(f"{error}; {anew(directory.path)}") from error
             self.state, self.start = told.state, Progress(**told.progress["progress"])
             self._generator.set_state(_unpacked(told.progress["random"]))
             directory.again(told.progress["rows"])

@@ -14,6 +14,7 @@ from parity.shell.files import cannot_write, check_place
 from parity.shell.study_options import StudyOptions
 from parity.study import report
 from parity.study.studies import STUDIES
+from parity.study.study_json import DATABASE
 from parity.study.training import Place
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _check_storage(storage: str) -> None:
 
 def _check_folder(folder: Path, options: StudyOptions) -> None:
     """Raises InputError for a folder that holds something else than this study."""
-    from parity.study.database import DATABASE, WORKER_NAME, WORKERS
+    from parity.study.database import WORKER_NAME, WORKERS
 
     if not folder.exists() and not folder.is_symlink():
         check_place(folder)

@@ -31,7 +31,14 @@ from parity.shell.files import write_whole
 from parity.shell.options import TrainOptions
 from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image
 from parity.shell.run_directory import CHECKPOINT, RunDirectory, check_space, config_of
-from parity.shell.saving import Saving, check_digest, digest, stop_requests, told_interrupts
+from parity.shell.saving import (
+    Saving,
+    anew,
+    check_digest,
+    digest,
+    stop_requests,
+    told_interrupts,
+)
 from torch_ref.errors import InputError, NotFinite
 from torch_ref.precision import be_deterministic, set_precision
 from torch_ref.train import Epoch, Progress
@@ -124,7 +131,10 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
     options, recipe = training.options, training.recipe
     start, path = torch_ref.train.START, directory.path / CHECKPOINT
     if options.resume:
-        start, rows = _restore(path, training)
+        try:
+            start, rows = _restore(path, training)
+        except InputError as error:
+            raise InputError(f"{error}; {anew(directory.path)}") from error
         directory.again(rows)
         console.line(f"going on at step {start.step:,}, in epoch {start.epoch}")
     store = None

@@ -103,11 +103,16 @@ def told_interrupts(directory: RunDirectory) -> Iterator[None]:
         said = "; ".join(map(str, stop.args))
         if not (directory.rows or directory.resumed or directory.steps()):
             raise
-        way = f"train anew by: parity train --config {quoted(directory.path)}"
+        way = anew(directory.path)
         if steps := directory.steps():
             last = f" of step {max(steps):,}" if max(steps) else ""
             way = f"go on from its last checkpoint{last} by: {resume_command(directory.path)}"
         raise KeyboardInterrupt(f"{f'{said}; ' if said else ''}{way}") from None
+
+
+def anew(folder: Path) -> str:
+    """What to do with a training of which nothing was saved."""
+    return f"train anew by: parity train --config {quoted(folder)}"
 
 
 def resume_command(folder: Path) -> str:

@@ -19,7 +19,6 @@ from sqlalchemy.pool import QueuePool
 from jax_impl.errors import InputError, one_line, shown
 from parity.shell.files import cannot_write
 
-DATABASE = "study.db"
 WORKERS, WORKER_NAME = "workers", re.compile("[0-9a-f]{32}")
 """The folder beside it, with a file for each process that does a part of the study."""
 PASSWORD = re.compile("(://[^:/@]*):[^@]*@")
@@ -85,7 +84,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def telling(address: str) -> Iterator[None]:
+def telling(storage: str | None, file: Path | None) -> Iterator[None]:
     """What a database says of itself, as one line; Optuna's own lines are left out."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
@@ -95,11 +94,13 @@ def telling(address: str) -> Iterator[None]:
         except InputError:
             raise
         except Exception as error:  # of Optuna, SQLAlchemy, or a database's own driver
-            why = without_password(one_line(error, 200))
-            where = shown(without_password(address), 200)
-            advice = "pass another --storage"
-            if address.endswith(DATABASE):
-                advice = "remove it, and what study.json has is kept, or pass another --out"
+            wrapped = [getattr(of, "orig", None) for of in (error, error.__cause__)]
+            said = next((own for own in wrapped if own), error)  # without SQLAlchemy's statement
+            why = without_password(one_line(said, 200))
+            where = shown(without_password(storage or str(file)), 200)
+            advice = "pass another --storage" if storage else "pass another --out"
+            if file is not None and file.exists():
+                advice = f"remove it, and what study.json has is kept, or {advice}"
             raise InputError(
                 f"cannot use {where} as a study's database: {why}; {advice}"
             ) from error

@@ -15,8 +15,15 @@ NOTEBOOK = {"simple_cnn, Adam 0.001": 0.7422}
 
 def answers(study: Study, results: Sequence[Result]) -> list[str]:
     """Sentences for a person; none where nothing is over yet."""
-    groups = grouped(results, [case.group for case in study.cases])
-    return _JUDGES[study.judgement](study, results, groups) if groups else []
+    names = [case.group for case in study.cases]
+    groups = grouped(results, names)
+    if not groups:
+        return []
+    found = _JUDGES[study.judgement](study, results, groups)
+    missing = len({*names} - {group.name for group in groups})
+    if found and missing:
+        found = [f"{missing} of {len({*names})} were not trained yet; of the others:", *found]
+    return found
 
 
 def interval(mean: Mean | None, scale: float = 100, digits: int = 2, unit: str = " %") -> str:

@@ -1,8 +1,10 @@
 """A study that is done: planned, trained, told while it runs, and written. Imports no framework."""
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -292,6 +294,10 @@ def _command(options: StudyOptions, places: bool = True) -> str:
             continue
         if name == "storage":
             value = without_password(value)
+        if isinstance(value, Path):
+            parts.append(f"{option} {quoted(value)}")
+            continue
         words = value if isinstance(value, tuple) else (value,)
-        parts.append(f"{option} {' '.join(quoted(word) for word in words)}")  # pyright: ignore
+        text = " ".join(shlex.quote(str(word)) for word in words)
+        parts.append(f"{option}={text}" if text.startswith("-") else f"{option} {text}")
     return " ".join(parts)

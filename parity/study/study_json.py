@@ -6,6 +6,8 @@ from typing import Any
 
 from jax_impl.errors import InputError, one_line, shown
 
+DATABASE = "study.db"
+"""In the same folder, with the same results."""
 NUMBER = int, float
 NOTHING = type(None)
 FIELDS: dict[str, Any] = {
@@ -32,7 +34,10 @@ def read_study(path: Path) -> dict[str, Any]:
             _check_result(result)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         why = one_line(error, 120)
-        raise InputError(f"{path} is no study.json ({why}): pass another --out") from error
+        advice = "pass another --out"
+        if (path.parent / DATABASE).exists():
+            advice = f"remove it, and what {DATABASE} has is kept, or {advice}"
+        raise InputError(f"{path} is no study.json ({why}): {advice}") from error
     return told
 
 

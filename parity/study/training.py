@@ -15,12 +15,11 @@ from jax_impl.models.geometry import summary
 from parity.report import runs
 from parity.report.runs import ACCURACIES, read_trainings
 from parity.shell.earlier import CONFIG
-from parity.shell.run_directory import CHECKPOINT, CHECKPOINTS, METRICS
+from parity.shell.run_directory import CHECKPOINT, CHECKPOINTS, METRICS, WEIGHTS
 from parity.study.child import child_line
 from parity.study.description import Training
 
 RUNS, LOGS = "runs", "logs"
-LOST = "damaged-*"
 TAIL = 4000
 """Bytes of a log that are looked at."""
 KEPT = ("epoch", "loss", "seconds", *ACCURACIES)
@@ -68,11 +67,17 @@ def command(trainings: Sequence[Training], place: Place) -> list[str]:
 
 
 def begin(trainings: Sequence[Training], place: Place) -> subprocess.Popen[bytes]:
-    """Starts them in a process of their own, which Ctrl-C does not reach."""
+    """Starts them in a process of their own, which Ctrl-C does not reach.
+
+    Raises:
+        InputError: a run directory has weights, and does not say what they came to.
+    """
     folders, log = [place.run(training) for training in trainings], place.log(trainings[0])
     log.parent.mkdir(exist_ok=True)
     for folder in folders:
         folder.parent.mkdir(exist_ok=True)
+        if (folder / WEIGHTS).exists():
+            raise InputError(f"{folder} has weights, and no {METRICS} that is whole: move it away")
         if not _saved(folder):  # a process that was killed before its first checkpoint leaves this
             shutil.rmtree(folder, ignore_errors=True)
     with open(log, "ab") as file:

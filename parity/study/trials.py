@@ -20,7 +20,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from parity.shell.files import cannot_write, unlocked
 from parity.study.database import (
-    DATABASE,
     WORKER_NAME,
     WORKERS,
     alone,
@@ -28,6 +27,7 @@ from parity.study.database import (
     telling,
 )
 from parity.study.description import Training, check_same
+from parity.study.study_json import DATABASE
 
 ABOUT, RATES = "about", "rates"
 """Of the Optuna study: what it is a study of, and how fast its nets are."""
@@ -66,7 +66,7 @@ class Trials:
         self._workers = folder / WORKERS
         self._failed: set[str] = set()
         file = None if storage else folder / DATABASE
-        with telling(storage or str(file)), alone(folder):
+        with telling(storage, file), alone(folder):
             self._storage = connected(storage, file)
             self._study = optuna.create_study(
                 storage=self._storage,

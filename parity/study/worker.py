@@ -80,7 +80,12 @@ def do(work: Work, asked: Sequence[str], show: Callable[[Sequence[Active]], None
                     show(active)
                     continue
                 claimed = [found, *_beside(work, found[0])]
-                child = trained.begin([training for training, _ in claimed], work.place)
+                try:
+                    child = trained.begin([training for training, _ in claimed], work.place)
+                except InputError as error:
+                    for training, trial in claimed:
+                        work.trials.fail(trial, training.label, str(error))
+                    continue
                 active.append(Active(claimed, child))
             if asked and not stopping:
                 stopping = True

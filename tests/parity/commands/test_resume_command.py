@@ -152,8 +152,11 @@ def test_a_run_without_checkpoints_says_so(tmp_path, monkeypatch):
     out = tmp_path / "run"
     told = stopped(monkeypatch, EACH, *SMALL, "--checkpoint-every", "0", "--out", out)
     assert told == "by SIGTERM; at step 6; no checkpoint was asked for"
-    with pytest.raises(InputError, match="holds no whole checkpoint: nothing to go on from"):
+    with pytest.raises(
+        InputError, match="holds no whole checkpoint: nothing to go on from"
+    ) as told:
         command("train", "--resume", out)
+    assert str(told.value).endswith(f"; train anew by: parity train --config {out}")
     assert not (out / "checkpoints").exists()
 
 

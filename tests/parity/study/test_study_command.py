@@ -272,6 +272,37 @@ def test_a_search_gives_up_what_promises_nothing(tmp_path, monkeypatch):
     assert len(trial.told) == 2
 
 
+def test_a_damaged_study_json_beside_its_database_can_be_removed(tiny, tmp_path):
+    out = tmp_path / "study"
+    assert command.run(options(out, only=("2 channels",))) == 0
+    whole = (out / report.JSON).read_text()
+    (out / report.JSON).write_text(whole[:300])
+    with pytest.raises(InputError, match="remove it, and what study.db has is kept, or pass"):
+        command.run(options(out))
+    (out / report.JSON).unlink()
+    assert command.run(options(out, only=("2 channels",))) == 0
+    assert read(out)["trainings"] == json.loads(whole)["trainings"]
+
+
+def test_weights_are_never_removed(tiny, tmp_path, capsys):
+    """Of a run whose lines are torn, so that it does not say that it is over."""
+    out = tmp_path / "study"
+    run = out / "runs" / "2-channels-jax-0"
+    run.mkdir(parents=True)
+    (out / "workers").mkdir()
+    (run / "metrics.jsonl").write_text('{"epoch": 1, "lo')
+    (run / "weights.safetensors").write_text("of value")
+    assert command.run(options(out, only=("2 channels",))) == 1
+    why = "2-channels-jax-0 has weights, and no metrics.jsonl that is whole: move it away"
+    assert why in capsys.readouterr().out
+    assert (run / "weights.safetensors").read_text() == "of value"
+
+
+def test_a_command_keeps_what_it_was_given():
+    given = StudyOptions("choose-cnn", only=("-jax-0",), out=Path("-y"))
+    assert session._command(given) == "parity study choose-cnn --only=-jax-0 --out ./-y"
+
+
 def test_the_command_that_goes_on_is_the_one_that_was_given():
     given = StudyOptions("choose-cnn", seeds=2, only=("a b", "c"), data="digits", minutes=3.0)
     text = "parity study choose-cnn --seeds 2 --only 'a b' c --minutes 3.0 --data digits"

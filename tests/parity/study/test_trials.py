@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from jax_impl.errors import InputError
+from parity.study import database
 from parity.study.studies import STUDIES
 from parity.study.trials import Trials
 
@@ -265,3 +267,14 @@ def test_a_password_is_never_shown(tmp_path):
     with pytest.raises(InputError, match=r"postgresql://me:\*\*\*@127") as told:
         open_trials(tmp_path, storage="postgresql://me:secret@127.0.0.1:1/x")
     assert "secret" not in str(told.value)
+
+
+def test_a_database_that_cannot_be_written_is_told_without_its_statements(tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, *arguments, **others):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(database.sqlite3, "connect", Full)
+    with pytest.raises(InputError, match="database or disk is full; pass another --out$") as told:
+        open_trials(tmp_path)
+    assert "SQL" not in str(told.value) and not [*tmp_path.iterdir()]
