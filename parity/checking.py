@@ -178,7 +178,7 @@ def climb_all(
     climbed = [rung for rung in RUNGS if rung in rungs]
     for rung in climbed:
         failed = False
-        tell(f"{pair.name}: {rung}")
+        tell(f"{pair.name}: {rung}, compiling and comparing")
         for r in _explained(rung, held, known, last=rung == climbed[-1]):
             failed = failed or r.passed is False
             found = True

@@ -142,18 +142,26 @@ def _climb(
 ) -> Iterator[Result]:
     """Results as they are found, in the order of the ladder; the accuracy rung adds to `rows`."""
     if "data" in options.rungs:
-        yield from data.run(ours, theirs, options.seed)
+        with console.status("data"):
+            found = list(data.run(ours, theirs, options.seed))
+        yield from found
     if "optimizers" in options.rungs:
-        yield from optimizers.run()
+        with console.status("optimizers"):
+            found = list(optimizers.run())
+        yield from found
     for spec in dict.fromkeys(chosen_model(text) for text in options.models):
         pair = create_pair(spec)
         batches = _batches(pair, ours, options.seed)
         yield from _climb_pair(options, pair, device, console, batches)
         for name, find in replay.RUNGS.items():
             if name in options.rungs:
-                yield find(pair, ours, theirs[0], options.seed, options.steps, device)
+                with console.status(f"{pair.name}: {name}"):
+                    one = find(pair, ours, theirs[0], options.seed, options.steps, device)
+                yield one
         if "recipe" in options.rungs:
-            yield from _recipe(pair, ours, options.seed, device)
+            with console.status(f"{pair.name}: recipe"):
+                found = list(_recipe(pair, ours, options.seed, device))
+            yield from found
         if "accuracy" in options.rungs:
             outcome = accuracy.run(
                 pair,

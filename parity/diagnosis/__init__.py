@@ -129,9 +129,9 @@ def _follows(failed: Result, known: Known) -> Diagnosis | None:
         return None
     text, told = "it fails as in float64", known.optimizer
     if failed.rung != "optimizer" or told is None or precision_.is_noisy(known, failed):
-        return Diagnosis(None, None, None, None, None, text)
+        return Diagnosis(None, None, None, None, None, text, follows=True)
     faults = (Fault("the optimizer", told, failed.measured, ("the optimizer",)),)
-    return Diagnosis("the optimizer", failed.measured, None, None, told, text, faults)
+    return Diagnosis("the optimizer", failed.measured, None, None, told, text, faults, True)
 
 
 def _stopped(known: Known, detail: str) -> Diagnosis:

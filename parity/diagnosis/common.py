@@ -99,7 +99,7 @@ class Known:
             return None
         causes = "; ".join(f"{_place(fault)}{fault.cause}" for fault in found)
         text = f"follows from what was found before: {causes}"
-        return Diagnosis(None, None, None, None, None, text, tuple(found))
+        return Diagnosis(None, None, None, None, None, text, tuple(found), follows=True)
 
     @property
     def unexplained(self) -> Diagnosis | None:
@@ -109,7 +109,7 @@ class Known:
             return None
         places = ", ".join(dict.fromkeys(fault.module for fault in found))
         text = f"behind what departs before it, for which no cause was found: {places}"
-        return Diagnosis(None, None, None, None, None, text)
+        return Diagnosis(None, None, None, None, None, text, follows=True)
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:

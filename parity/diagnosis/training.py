@@ -67,7 +67,8 @@ def find(known: Known, rung: str) -> Diagnosis:
             if _is_like(known, found, variant):
                 text = f"follows from what was found before: the optimizer: {known.optimizer}"
                 faults = (Fault("the optimizer", known.optimizer, error, ("the optimizer",)),)
-                return Diagnosis("the optimizer", error, None, None, known.optimizer, text, faults)
+                told = known.optimizer
+                return Diagnosis("the optimizer", error, None, None, told, text, faults, True)
         cause = (
             _cause(known, found) or _holds_a_state(known, step) or _depends_on_order(known, step)
         )

@@ -21,8 +21,9 @@ class ModuleError(NamedTuple):
 class StepError(NamedTuple):
     """The frameworks after a training step.
 
-    The parameters' relative difference in float64 and in float32 (None where not measured), and the
-    losses of JAX and PyTorch in float64.
+    The parameters' relative difference in float64 and in float32 (None where not measured), the
+    losses of JAX and PyTorch in float64, and by how much each framework differs from itself in
+    float32: trained again from weights moved by one rounding, each batch in another order.
     """
 
     step: int
@@ -30,6 +31,8 @@ class StepError(NamedTuple):
     float32: float | None
     our_loss: float
     their_loss: float
+    our_own: float | None = None
+    their_own: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Diagnosis:
     `module` is the first, in execution order, that departs, with its relative error; `before` the
     one completed just before it. `cause` is the suspect that, tried on the PyTorch side, makes the
     two agree; None if none does. `faults` has every departure that was found, the first included.
+    `follows` says that an earlier failure explains this one.
     """
 
     module: str | None
@@ -61,6 +65,7 @@ class Diagnosis:
     cause: str | None
     text: str
     faults: tuple[Fault, ...] = ()
+    follows: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,8 @@ class Row:
     `forward_flops` is for one image, as the framework counts: PyTorch the products of its
     convolutions and linear layers, XLA all operations of what it was given, without the products
     with padding that this project leaves out. `epoch_seconds` is an epoch's steps times a step's
-    median time. `losses` has one for each epoch or part that `extent` says was trained.
+    median time. `losses` has one for each epoch or part that `extent` says was trained, and
+    `accuracies` that of the first test images after each.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Row:
     losses: list[float]
     accuracy: float
     extent: str
+    accuracies: list[float] = dataclasses.field(default_factory=list)
 
 
 def compare(pair: ModelPair, outcome: Outcome, images: int) -> list[Row]:
@@ -49,6 +51,7 @@ def compare(pair: ModelPair, outcome: Outcome, images: int) -> list[Row]:
             training.losses,
             training.accuracy,
             outcome.plan.extent,
+            training.checkpoints,
         )
         for training in outcome.trainings
     ]

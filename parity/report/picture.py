@@ -22,6 +22,10 @@ STYLE = {
     "svg.hashsalt": "parity",
 }
 """Of matplotlib's rcParams, upon its defaults."""
+FRAMEWORKS = {"JAX": "#2563b0", "PyTorch": "#d9661f"}
+"""The hue of a framework, wherever a plot has both."""
+DASHES = {"float32": "-", "float64": "--", "bfloat16": ":"}
+"""Of a precision, wherever a plot has more than one."""
 _HUES = (
     "#2563b0", "#d9661f", "#1b8a5a", "#8e44ad", "#b8860b", "#c0392b", "#16a2b8", "#6b7280",
     "#d94f9d", "#8fb339", "#6b3e1f", "#111111",

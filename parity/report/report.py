@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import rich.box
-import rich.table
-
 from parity.ladder.result import Result
-from parity.report import markdown
+from parity.report import markdown, terminal
 from parity.report.comparison import Row
 from parity.report.page import to_html
+from parity.report.page.comparison import NOTE, TITLE
 from parity.report.page.parts import number
-from parity.report.page.results import COMPARISON_NOTE
 from parity.shell import files
 from parity.shell.console import Console
 
-SCHEMA = 3
+SCHEMA = 4
 MUTANTS = Path(__file__).resolve().parents[1] / "benchmarks" / "mutants.json"
 """The tally of planted bugs, in a checkout."""
 
@@ -70,27 +67,8 @@ def line(result: Result) -> str:
 
 def show(report: Report, console: Console) -> None:
     """Prints the tables and the verdict."""
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Parity, JAX against PyTorch")
-    for column in RESULT_COLUMNS:
-        table.add_column(column, justify="right" if column in NUMBERS else "left", overflow="fold")
-    for result in report.results:
-        style = "bold red" if result.passed is False else None
-        table.add_row(*_result_cells(result), style=style)
-    console.table(table)
-    for result in report.results:
-        if result.passed is False:
-            console.line(f"{result.model} {result.rung} {result.dtype}: {result.detail}")
-            if result.diagnosis is not None:
-                console.line(f"  {result.diagnosis.text}")
-    if report.comparison:
-        table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title="Conventional CNN against ResNet")
-        for column in COMPARISON_COLUMNS:
-            table.add_column(
-                column, justify="right" if column in NUMBERS else "left", overflow="fold"
-            )
-        for row in report.comparison:
-            table.add_row(*_comparison_cells(row))
-        console.table(table)
+    for text in terminal.lines(report.results, report.comparison):
+        console.line(text)
     console.line(report.verdict)
 
 
@@ -113,7 +91,7 @@ def to_json(report: Report) -> str:
 
 
 def content(report: Report) -> dict[str, Any]:
-    """Schema 3: environment, data, results, the comparison of the models, the planted bugs."""
+    """Schema 4: environment, data, results, the comparison of the models, the planted bugs."""
     return {
         "schema": SCHEMA,
         "stopped": report.stopped,
@@ -162,10 +140,10 @@ def to_markdown(report: Report) -> str:
     if why:
         lines += ["", "## Diagnosis", "", *why]
     if report.comparison:
-        lines += ["", "## Conventional CNN against ResNet", ""]
+        lines += ["", f"## {TITLE}", ""]
         rows = [_comparison_cells(row) for row in report.comparison]
         lines += markdown.table(COMPARISON_COLUMNS, rows, NUMBERS)
-        lines += ["", COMPARISON_NOTE]
+        lines += ["", NOTE]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import rich.console
-import rich.markup
 import rich.progress
 import rich.table
 
@@ -44,13 +43,29 @@ class Console:
         self._rich.print(table)
 
     @contextlib.contextmanager
-    def status(self) -> Iterator[Callable[[str], None]]:
-        """What is done now, on the last line of a terminal; gives the function that tells it."""
+    def status(self, text: str = "") -> Iterator[Callable[[str], None]]:
+        """What is done now, and for how many seconds, on the last line of a terminal.
+
+        Gives the function that tells what is done next. In a pipe a line that says the same is
+        printed whenever there was none for `QUIET` seconds.
+        """
         if not self._rich.is_terminal:
-            yield lambda text: None
+            now = [text, time.monotonic()]
+
+            def tell(text: str) -> None:
+                now[:] = text, time.monotonic()
+
+            with self._lines(lambda: f"{now[0]}: {time.monotonic() - now[1]:.0f} s so far"):
+                yield tell
             return
-        with self._rich.status("") as shown:
-            yield lambda text: shown.update(rich.markup.escape(text))
+        columns = (
+            rich.progress.SpinnerColumn(),
+            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.TimeElapsedColumn(),
+        )
+        with rich.progress.Progress(*columns, console=self._rich, transient=True) as progress:
+            task = progress.add_task(text, total=None)
+            yield lambda text: progress.reset(task, total=None, description=text)
 
     @contextlib.contextmanager
     def bar(self, text: str, total: int) -> Iterator[Callable[..., None]]:
@@ -59,7 +74,12 @@ class Console:
         In a pipe a line that says the same is printed whenever there was none for `QUIET` seconds.
         """
         if not self._rich.is_terminal:  # older releases of rich print an empty line all the same
-            with self._lines(text, total) as show:
+            shown: list[Any] = [0, text]
+
+            def show(done: int, text: str | None = None) -> None:
+                shown[:] = done, text or shown[1]
+
+            with self._lines(lambda: f"{shown[1]} ({shown[0]:,} of {total:,})"):
                 yield show
             return
         columns = (
@@ -74,21 +94,19 @@ class Console:
             yield lambda done, text=None: progress.update(task, completed=done, description=text)
 
     @contextlib.contextmanager
-    def _lines(self, text: str, total: int) -> Iterator[Callable[..., None]]:
-        shown, stop = [0, text], threading.Event()
-
-        def show(done: int, text: str | None = None) -> None:
-            shown[:] = done, text or shown[1]
+    def _lines(self, said: Callable[[], str]) -> Iterator[None]:
+        """Prints what is said then, whenever nothing was for `QUIET` seconds."""
+        stop = threading.Event()
 
         def tell() -> None:
             while not stop.wait(max(0.1, self._last + QUIET - time.monotonic())):
                 if time.monotonic() >= self._last + QUIET:
-                    self.line(f"{shown[1]} ({shown[0]:,} of {total:,})")
+                    self.line(said())
 
         thread = threading.Thread(target=tell, daemon=True)
         thread.start()
         try:
-            yield show
+            yield
         finally:
             stop.set()
             thread.join()

@@ -52,8 +52,9 @@ PROBE_STEPS = 20
 
 EVALUATION_BATCH = 100
 CHECKPOINT_IMAGES = 2000
-"""Test images after each epoch or part, where there may be replicas: a ResNet's accuracy at Adam's
-0.01 swings by ten points from one evaluation to the next, the mean of several by far less."""
+"""Test images after each epoch or part. Replicas are compared by the mean of these accuracies: a
+ResNet's at Adam's 0.01 swings by ten points from one evaluation to the next, their mean by far
+less."""
 
 OnEpoch = Callable[[Any], None]
 OnSteps = Callable[..., None]
@@ -99,12 +100,12 @@ def run(
     """
     size, batch_size = len(ours.train.labels), pair.recipe.batch_size
     notebook = pair.name == "simple_cnn" and ours.name == "cifar10"
-    run_jax = _jax_run(pair, ours, checkpoints=not notebook)
-    run_torch = _torch_run(pair, theirs, device, checkpoints=not notebook)
+    run_jax, run_torch = _jax_run(pair, ours), _torch_run(pair, theirs, device)
     with precision("float32"):
         affordable, replicas = None, 0 if notebook else REPLICAS
         if not (notebook or full):
-            ours_takes, theirs_takes = _probe(run_jax, run_torch, variables, size, batch_size)
+            with console.status(f"{pair.name}: a few steps are compiled and timed"):
+                ours_takes, theirs_takes = _probe(run_jax, run_torch, variables, size, batch_size)
             affordable = int(budget / (ours_takes + theirs_takes))
             again = budget / (ours_takes * (1 + REPLICAS) + theirs_takes)
             replicas = REPLICAS if again >= math.ceil(size / batch_size) * pair.recipe.epochs else 0
@@ -125,7 +126,7 @@ def run(
                 moved = moved_tree(variables, number)
                 name = f"{pair.name} in JAX, replica {number} of {plan.replicas}"
                 with console.bar(name, plan.steps) as show:
-                    runs.append(run_jax(moved, plan.orders, _silent, _shower(show)))
+                    runs.append(run_jax(moved, plan.orders, _silent, _shower(show, name)))
                 losses = " ".join(f"{loss:.3f}" for loss in runs[-1].losses)
                 console.line(f"{name}: losses {losses}, accuracy {100 * runs[-1].accuracy:.2f} %")
             comparisons = against_replicas(runs, second, plan, seen)
@@ -166,13 +167,13 @@ def _shown(run: Run, name: str, variables: Variables, plan: Plan, console: Conso
     def on_epoch(epoch: Any) -> None:
         console.line(f"{plan.unit.capitalize()} {epoch.number}, Loss: {epoch.loss:.3f}")
 
-    with console.bar(name, plan.steps) as show:
-        training = run(variables, plan.orders, on_epoch, _shower(show))
+    with console.bar(f"{name}: compiling", plan.steps) as show:
+        training = run(variables, plan.orders, on_epoch, _shower(show, name))
     console.line(f"Accuracy: {100 * training.accuracy:.2f} %")
     return training
 
 
-def _jax_run(pair: ModelPair, dataset: Dataset, checkpoints: bool) -> Run:
+def _jax_run(pair: ModelPair, dataset: Dataset) -> Run:
     """Compiles once, at the first call."""
     recipe = pair.recipe
     optimizer = optim.create_optimizer(recipe.optimizer, recipe.lr)
@@ -185,8 +186,7 @@ def _jax_run(pair: ModelPair, dataset: Dataset, checkpoints: bool) -> Run:
 
         def after_epoch(epoch: Epoch, state: TrainState) -> None:
             on_epoch(epoch)
-            if checkpoints:
-                accuracies.append(evaluate(state.variables, few))
+            accuracies.append(evaluate(state.variables, few))
 
         state = create_state(variables, optimizer)
         state, epochs = fit(
@@ -198,7 +198,7 @@ def _jax_run(pair: ModelPair, dataset: Dataset, checkpoints: bool) -> Run:
     return run
 
 
-def _torch_run(pair: ModelPair, datasets: TorchData, device: str, checkpoints: bool) -> Run:
+def _torch_run(pair: ModelPair, datasets: TorchData, device: str) -> Run:
     """The notebook's loop."""
     recipe, (training_set, test_set) = pair.recipe, datasets
     few = range(min(CHECKPOINT_IMAGES, len(test_set)))
@@ -215,8 +215,7 @@ def _torch_run(pair: ModelPair, datasets: TorchData, device: str, checkpoints: b
 
         def after_epoch(epoch: torch_ref.train.Epoch) -> None:
             on_epoch(epoch)
-            if checkpoints:
-                accuracies.append(test(few))
+            accuracies.append(test(few))
 
         epochs = torch_ref.train.train(
             module,
@@ -233,8 +232,8 @@ def _torch_run(pair: ModelPair, datasets: TorchData, device: str, checkpoints: b
     return run
 
 
-def _shower(show: Callable[[int], None]) -> OnSteps:
-    return lambda progress, *state: show(progress.step)
+def _shower(show: Callable[..., None], name: str) -> OnSteps:
+    return lambda progress, *state: show(progress.step, name)
 
 
 def _silent(*_: Any) -> None:

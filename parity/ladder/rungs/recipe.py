@@ -137,7 +137,7 @@ def compare_inputs(ours: Trained, theirs: Trained) -> Comparison:
     """How many of the first epoch's augmented values differ, of float32."""
     count = int(np.count_nonzero(ours.inputs != theirs.inputs))
     detail = f"{ours.inputs.size:,} values: crop, flip, normalised, cutout, by PyTorch's draws"
-    return Comparison(count == 0, count, 0, "differing augmented values", detail)
+    return Comparison(count == 0, count, 0, "differing values", detail)
 
 
 def compare_training(

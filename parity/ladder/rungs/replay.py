@@ -52,7 +52,7 @@ def init_exact(
     detail = f"{total:,} values of seed {seed}"
     if count:
         detail += f"; most in {max(differing, key=differing.__getitem__)}"
-    comparison = Comparison(count == 0, count, 0, "differing initial values", detail)
+    comparison = Comparison(count == 0, count, 0, "differing values", detail)
     return result(pair.name, "init_exact", "float32", comparison)
 
 

@@ -261,30 +261,47 @@ def _narrow(
     jit: bool,
     points: list[Point],
     wanted: bool,
-) -> dict[int, float]:
-    """By step, the parameters' relative difference in float32."""
+) -> dict[int, list[float]]:
+    """By step, the parameters' relative differences in float32.
+
+    Of the frameworks, of JAX from its second run and of PyTorch from its own.
+    """
     if not wanted:
         return {}
     case, found = Case(pair, "float32", device, jit), {}
     with precision(case.dtype):
         stepper = case.stepper()
     ours, theirs = jax_run(case, state, stepper), torch_run(case, state)
+    again = jax_run(case, state, stepper, 1, FLOAT32_EPS), torch_run(case, state, 1, FLOAT32_EPS)
+    reorder = same_in_any_order(case, state, batches[0])
     steps = {point.step for point in points}
     for step in range(1, max(steps) + 1):
+        trim()
         batch = batches[(step - 1) % len(batches)]
-        ours.step(batch)
-        theirs.step(batch)
+        for run in (ours, theirs):
+            run.step(batch)
+        for run in again:
+            run.step(reordered(batch, (step, 1)) if reorder else batch)
         if step in steps:
             first, second = ours.look(), theirs.look()
-            errors = (relative_error(first[n], second[n]) for n in pair.parameters if n in first)
-            found[step] = max(errors, default=math.nan)
+            sides = (first, second), (first, again[0].look()), (second, again[1].look())
+            found[step] = [_largest(pair, *looks) for looks in sides]
     return found
 
 
+def _largest(pair: Pair, one: Tensors, other: Tensors) -> float:
+    """The largest relative difference of a parameter."""
+    errors = (relative_error(one[n], other[n]) for n in pair.parameters if n in one and n in other)
+    return max(errors, default=math.nan)
+
+
 def _series(
-    points: list[Point], losses: list[tuple[float, float]], narrow: dict[int, float]
+    points: list[Point], losses: list[tuple[float, float]], narrow: dict[int, list[float]]
 ) -> tuple[StepError, ...]:
-    return tuple(
-        StepError(point.step, point.parameters, narrow.get(point.step), *losses[point.step - 1])
-        for point in points
-    )
+    found = []
+    for point in points:
+        differs, *own = narrow.get(point.step, (None, None, None))
+        found.append(
+            StepError(point.step, point.parameters, differs, *losses[point.step - 1], *own)
+        )
+    return tuple(found)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from parity.report.page import figures, ladder
+from parity.report.page import comparison, failures, figures, ladder
 from parity.report.page import mutants as planted
 from parity.report.page import results as tables
 from parity.report.page.markup import Markup, join, tag
@@ -10,17 +10,22 @@ from parity.report.page.parts import Content, Section, document
 
 
 def to_html(content: Content) -> str:
-    """The page; `content` is the report's JSON, schema 2. A section without data is left out."""
-    results, comparison, mutants = (content[key] for key in ("results", "comparison", "mutants"))
+    """The page; `content` is the report's JSON, schema 4.
+
+    The answer comes first: what failed, or how the models compare. A section without data is left
+    out.
+    """
+    results, rows, mutants = (content[key] for key in ("results", "comparison", "mutants"))
     sections = (
-        tables.failures(results),
+        failures.section(results),
+        comparison.section(rows),
         ladder.section(results),
         figures.depth(results),
         figures.trajectory(results),
-        figures.losses(results, comparison),
-        planted.section(mutants or []),
+        figures.losses(results),
         tables.table(results),
-        tables.comparison(comparison),
+        _environment(content),
+        planted.section(mutants or []),
         _reading(content),
     )
     title = f"{'PASSED' if _passed(content) else 'FAILED'}: parity report"
@@ -28,21 +33,23 @@ def to_html(content: Content) -> str:
 
 
 def _body(content: Content, sections: Sequence[Section]) -> list[Markup]:
-    links = (tag("a", title, href=f"#{name}") for name, title, _ in sections)
+    links = (tag("a", section.title, href=f"#{section.name}") for section in sections)
     header = tag(
         "header",
         tag("h1", "Parity report: JAX against PyTorch"),
         _verdict(content),
-        _environment(content),
         tag("nav", *links, aria_label="Sections"),
     )
-    return [
-        header,
-        *(
-            tag("section", tag("h2", title), *body, id=name, aria_label=title)
-            for name, title, body in sections
-        ),
-    ]
+    return [header, *map(_shown, sections)]
+
+
+def _shown(section: Section) -> Markup:
+    heading = tag("h2", section.title)
+    if section.folded:
+        body = [tag("details", tag("summary", heading), *section.body, class_="folded")]
+    else:
+        body = [heading, *section.body]
+    return tag("section", *body, id=section.name, aria_label=section.title)
 
 
 def _passed(content: Content) -> bool:
@@ -60,18 +67,19 @@ def _verdict(content: Content) -> Markup:
         word, class_ = "✗ FAILED", "fail"
     if content["stopped"]:
         says = f"Stopped by {content['stopped']}: {failed} of {count} checks until then failed."
-    lines = [tag("div", says)]
     if count < len(verdicts):
-        lines.append(tag("div", f"{len(verdicts) - count} more were not compared."))
-    return tag("div", tag("strong", word), *lines, class_=f"verdict {class_}")
+        says += f" {len(verdicts) - count} more were not compared."
+    data = content["data"]["reason"].removeprefix("data: ")
+    about = tag("div", f"Data: {data}", class_="about")
+    return tag("div", tag("strong", word), tag("div", says), about, class_=f"verdict {class_}")
 
 
-def _environment(content: Content) -> Markup:
+def _environment(content: Content) -> Section:
     facts = {"data": content["data"]["reason"].removeprefix("data: "), **content["environment"]}
     packages = (f"{name} {version}" for name, version in facts["packages"].items())
     facts["command"] = tag("code", facts["command"])
     facts["packages"] = ", ".join(packages)
-    return _terms(facts, "facts")
+    return Section("environment", "Environment and command", [_terms(facts, "facts")], folded=True)
 
 
 def _reading(content: Content) -> Section:
@@ -84,13 +92,15 @@ def _reading(content: Content) -> Section:
         "frameworks' own rounding, that is of how far each is from its float64 result.",
         "Tolerance": "The largest number that passes, in the unit beside it.",
         "Not finite": "Infinity or NaN.",
+        "Colours and dashes": "JAX is blue and PyTorch orange, everywhere; float32 is drawn solid, "
+        "float64 dashed and bfloat16 dotted.",
     }
     if any(result["diagnosis"] for result in content["results"]):
         terms["Diagnosis"] = (
             "The first module, in the order of execution, whose output is wrong although its "
             "input is right; and the kind of bug that would explain it."
         )
-    return "reading", "How to read it", [_terms(terms, "reading")]
+    return Section("reading", "How to read it", [_terms(terms, "reading")], folded=True)
 
 
 def _terms(terms: Content, class_: str) -> Markup:

@@ -1,6 +1,5 @@
 """The sections of report.html that have plots, each plot with its numbers."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ def depth(results: Sequence[Content]) -> Section | None:
             "PyTorch float32 noise": "their_noise",
         }
         fault = f", goes wrong at {blamed}" if blamed else ""
-        figures.append(_figure(title + fault, plot, columns, modules))
+        figures.append(figure(title + fault, plot, columns, modules))
     note = (
         "Relative error of each module's output, in the order of execution. Noise is a "
         f"framework's float32 result against its own float64 result. {OFF_SCALE}"
@@ -41,55 +40,42 @@ def trajectory(results: Sequence[Content]) -> Section | None:
     figures = []
     for name, title, result in _distinct(results, "steps"):
         plot = plots.divergence(f"trajectory-{name}", result["steps"], _float64_limit(result))
-        columns = {"step": "step", "float64": "float64", "float32": "float32"}
-        figures.append(_figure(title, plot, columns, result["steps"]))
+        columns = {
+            "step": "step",
+            "float64": "float64",
+            "float32": "float32",
+            "JAX against itself": "our_own",
+            "PyTorch against itself": "their_own",
+        }
+        figures.append(figure(title, plot, columns, result["steps"]))
     note = (
         "Both frameworks train from the same weights on the same batches. Relative difference of "
-        f"all parameters after each step. {OFF_SCALE}"
+        f"all parameters after each step. A band is how far a framework in float32 is from itself, "
+        f"trained from weights moved by one rounding, on batches in another order. {OFF_SCALE}"
     )
     return _section("trajectory", "Divergence in training", note, figures)
 
 
-def losses(results: Sequence[Content], comparison: Sequence[Content]) -> Section | None:
-    """Both frameworks' losses by step, then by epoch."""
-    figures = [*_step_losses(results), *_epoch_losses(comparison)]
-    note = "Mean cross entropy, in nats, of a step's images or of those of an epoch or part."
-    return _section("losses", "Losses of both frameworks", note, figures)
-
-
-def _step_losses(results: Sequence[Content]) -> Iterator[Markup]:
+def losses(results: Sequence[Content]) -> Section | None:
+    """Both frameworks' losses by step."""
+    figures = []
     for name, title, result in _distinct(results, "steps"):
-        steps = result["steps"]
+        steps, labels = result["steps"], ("training step", "loss, nats")
         x, ours, theirs = ([s[key] for s in steps] for key in ("step", "our_loss", "their_loss"))
-        plot = plots.losses(f"step-losses-{name}", "training step", x, ours, theirs)
+        plot = plots.curves(f"step-losses-{name}", labels, x, ours, theirs, plots.WIDE)
         columns = {"step": "step", "JAX": "our_loss", "PyTorch": "their_loss"}
-        yield _figure(f"{title}, by step", plot, columns, steps)
-
-
-def _epoch_losses(comparison: Sequence[Content]) -> Iterator[Markup]:
-    for name, model in enumerate(dict.fromkeys(row["model"] for row in comparison)):
-        rows = [row for row in comparison if row["model"] == model]
-        by_framework = {row["framework"]: row["losses"] for row in rows}
-        ours, theirs = (by_framework.get(framework, []) for framework in ("JAX", "PyTorch"))
-        pairs = list(itertools.zip_longest(ours, theirs, fillvalue="–"))
-        if not pairs:
-            continue
-        extent = rows[0]["extent"]
-        unit = "epoch" if "epoch" in extent else "part of the training"
-        x = range(1, len(pairs) + 1)
-        plot = plots.losses(f"epoch-losses-{name}", unit, x, ours, theirs)
-        points = [{"x": at, "JAX": a, "PyTorch": b} for at, (a, b) in zip(x, pairs, strict=True)]
-        columns = {unit: "x", "JAX": "JAX", "PyTorch": "PyTorch"}
-        yield _figure(f"{model}, {extent}", plot, columns, points)
+        figures.append(figure(f"{title}, by step", plot, columns, steps))
+    note = "Mean cross entropy of a step's images, in float64."
+    return _section("losses", "Losses of both frameworks", note, figures)
 
 
 def _section(name: str, title: str, note: str, figures: Sequence[Markup]) -> Section | None:
     if not figures:
         return None
-    return name, title, [parts.note(note), tag("div", *figures, class_="plots")]
+    return Section(name, title, [parts.note(note), tag("div", *figures, class_="plots")])
 
 
-def _figure(
+def figure(
     title: str, plot: plots.Plot, columns: dict[str, str], points: Sequence[Content]
 ) -> Markup:
     """A plot and its points as a table; `columns` gives each column's key in the points."""

@@ -1,4 +1,4 @@
-"""The section of report.html that shows the whole run at a glance: models by rungs."""
+"""The section of report.html that shows the whole run at a glance: rungs by models."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,7 +20,7 @@ Numbered = tuple[int, Content]
 
 
 def section(results: Sequence[Content]) -> Section | None:
-    """A row for each model, a column for each rung, and in a cell each precision."""
+    """A row for each rung, a column for each model, and in a cell each precision."""
     if not results:
         return None
     given = list(dict.fromkeys(result["rung"] for result in results))
@@ -29,11 +29,11 @@ def section(results: Sequence[Content]) -> Section | None:
     names = list(dict.fromkeys(result["model"] for result in results))
     models = [name for name in names if name != EVERY_MODEL] or names
     rows = [
-        tag("tr", tag("th", model, scope="row"), *(_cell(results, model, rung) for rung in rungs))
-        for model in models
+        tag("tr", tag("th", rung, scope="row"), *(_cell(results, model, rung) for model in models))
+        for rung in rungs
     ]
-    table = parts.table(["model", *rungs], rows, "The ladder", class_="ladder")
-    return "ladder", "The ladder", [_key(), table]
+    table = parts.table(["rung", *models], rows, "The ladder", class_="ladder")
+    return Section("ladder", "The ladder", [_key(), table])
 
 
 def _key() -> Markup:

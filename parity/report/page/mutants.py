@@ -23,7 +23,7 @@ def section(mutants: Sequence[Content]) -> Section | None:
     )
     table = tag("table", parts.head(COLUMNS), *groups)
     body = [parts.note(note), _tally(mutants), parts.scroll(table, "Planted bugs")]
-    return "mutants", "Planted bugs", body
+    return Section("mutants", "Planted bugs", body, folded=True)
 
 
 def caught(mutants: Iterable[Content]) -> str:

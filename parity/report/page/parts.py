@@ -1,13 +1,21 @@
 """What the sections of report.html are made of."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from parity.report.page import style
 from parity.report.page.markup import Markup, tag
 
 Content = dict[str, Any]
-Section = tuple[str, str, Sequence[str]]  # its id, its title, and what is below the title
+
+
+class Section(NamedTuple):
+    """Its id, its title, what is below the title, and whether that is shown only when asked for."""
+
+    name: str
+    title: str
+    body: Sequence[str]
+    folded: bool = False
 
 
 def document(title: str, *body: str) -> str:
@@ -32,6 +40,20 @@ def table(
     """A table that scrolls in its own box; `numbers` are the columns aligned to the right."""
     body = tag("tbody", *rows)
     return scroll(tag("table", head(columns, numbers), body, class_=class_), label)
+
+
+def row(
+    columns: Sequence[str], cells: Sequence[str], classes: Mapping[str, str], id: str | None = None
+) -> Markup:
+    """A row of a table of class `stacked`, whose cells a phone shows one below the other.
+
+    `classes` has those of some columns' cells.
+    """
+    first, *others = zip(columns, cells, strict=True)
+    made = [
+        tag("td", cell, class_=classes.get(column), data_label=column) for column, cell in others
+    ]
+    return tag("tr", tag("th", first[1], scope="row"), *made, id=id)
 
 
 def head(columns: Iterable[str], numbers: Iterable[str] = ()) -> Markup:

@@ -18,13 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from parity.report.page.markup import Markup
+from parity.report.picture import DASHES
 
 Values = Sequence[float | None]
 
 # Placeholders are colours that nothing else in a drawing has.
-_COLOURS = ("ink", "muted", "line", "fail", "blue", "orange", "green", "purple")
+_COLOURS = ("ink", "muted", "line", "fail", "blue", "orange")
 _PLACEHOLDERS = {name: f"#{i + 1:06x}" for i, name in enumerate(_COLOURS)}
-NARROW = 360  # points; a phone has about as many pixels for it
+PHONE = 360  # points; a phone has about as many pixels for it
+WIDE, NARROW = DASHES["float64"], DASHES["float32"]
 _NAMES = 60  # of modules that an axis shows at most
 _RC = {
     "svg.fonttype": "none",
@@ -63,7 +65,7 @@ class Plot:
     @property
     def wide(self) -> bool:
         """Whether it has more than 1.4 times the width of a narrow plot."""
-        return self.width > 1.4 * NARROW
+        return self.width > 1.4 * PHONE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,15 +90,15 @@ def depth(
     series = [
         Series(label, [module[key] for module in modules], colour, marker, dashes, width, size)
         for label, key, colour, marker, dashes, width in (
-            ("float64 difference", "difference", "blue", "o", "-", 3.2),
-            ("float32 difference", "float32_difference", "orange", "s", "-", 1.6),
-            ("JAX float32 noise", "our_noise", "green", "^", "--", 1.2),
-            ("PyTorch float32 noise", "their_noise", "purple", "D", ":", 1.4),
+            ("float64 difference", "difference", "ink", "o", WIDE, 2.0),
+            ("float32 difference", "float32_difference", "ink", "s", NARROW, 2.0),
+            ("JAX float32 noise", "our_noise", "blue", "^", NARROW, 1.2),
+            ("PyTorch float32 noise", "their_noise", "orange", "D", NARROW, 1.2),
         )
     ]
     upright = {"rotation": 90, "rotation_mode": "anchor", "ha": "right", "va": "center"}
     shown = range(0, len(names), math.ceil(len(names) / _NAMES))
-    width = max(NARROW, 90 + 13.5 * len(shown))
+    width = max(PHONE, 90 + 13.5 * len(shown))
     height = 290 + 5 * max(len(names[i]) for i in shown)
 
     def draw(axes: Axes) -> None:
@@ -111,28 +113,48 @@ def depth(
 
 
 def divergence(name: str, steps: Sequence[dict[str, Any]], limit: float | None) -> Plot:
-    """How far the parameters are apart after each step."""
-    series = (
-        Series("float64", [step["float64"] for step in steps], "blue", "o", "-", 1.8),
-        Series("float32", [step["float32"] for step in steps], "orange", "s", "-", 1.6),
+    """How far the parameters are apart after each step, and each framework from itself."""
+    x = [step["step"] for step in steps]
+    own = [
+        Series(f"{framework} against itself", [step[key] for step in steps], colour, "", NARROW)
+        for framework, key, colour in (
+            ("JAX", "our_own", "blue"),
+            ("PyTorch", "their_own", "orange"),
+        )
+        if any(step[key] is not None for step in steps)
+    ]
+    between = (
+        Series("float64", [step["float64"] for step in steps], "ink", "o", WIDE, 1.8),
+        Series("float32", [step["float32"] for step in steps], "ink", "s", NARROW, 1.6),
     )
 
     def draw(axes: Axes) -> None:
-        _log_axis(axes, [step["step"] for step in steps], series, limit)
+        _log_axis(axes, x, (*between, *own), limit)
+        bottom = axes.get_ylim()[0]
+        for band in own:
+            y = [_drawn(value or None) for value in band.values]
+            axes.fill_between(x, bottom, y, color=_PLACEHOLDERS[band.colour], alpha=0.14, lw=0)
         axes.set_xlabel("training step")
         axes.set_ylabel("relative difference")
         axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=True))
 
-    return _plot(name, (NARROW, 270), draw, columns=2)
+    return _plot(name, (PHONE, 290), draw, columns=2)
 
 
-def losses(name: str, unit: str, x: Sequence[int], ours: Values, theirs: Values) -> Plot:
-    """Both frameworks' losses by step, epoch or part, which `unit` names."""
-    # Where both curves are one, the upper's dashes let the lower be seen.
+def curves(
+    name: str, labels: tuple[str, str], x: Sequence[int], ours: Values, theirs: Values, dash: str
+) -> Plot:
+    """Both frameworks' curves, and below them JAX's less PyTorch's, which lie on each other.
+
+    `labels` are those of the axes, `dash` is the precision's.
+    """
+    # Where both curves are one, the upper's thin line lets the lower be seen.
     series = (
-        Series("PyTorch", theirs, "orange", width=4.0),
-        Series("JAX", ours, "blue", dashes="--", width=1.8),
+        Series("PyTorch", theirs, "orange", dashes=dash, width=4.0),
+        Series("JAX", ours, "blue", dashes=dash, width=1.6),
     )
+    pairs = zip(ours, theirs, strict=False)
+    apart = [math.nan if a is None or b is None else _drawn(a - b) for a, b in pairs]
 
     def draw(axes: Axes) -> None:
         for line in series:
@@ -140,11 +162,17 @@ def losses(name: str, unit: str, x: Sequence[int], ours: Values, theirs: Values)
             _marks(axes, x, line, 1.0, "x", None, axes.get_xaxis_transform())
         if any(None in line.values for line in series):
             axes.plot([], [], label="infinite or NaN", **_look("ink", "x"))
-        axes.set_xlabel(unit)
-        axes.set_ylabel("loss")
-        axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=True))
+        axes.set_ylabel(labels[1])
 
-    return _plot(name, (NARROW, 270), draw, columns=3)
+    def draw_difference(axes: Axes) -> None:
+        _line(axes, x, Series("difference", apart, "ink", dashes=dash, width=1.4), apart)
+        axes.axhline(0, color=_PLACEHOLDERS["muted"], linewidth=0.8)
+        axes.set_xlabel(labels[0])
+        axes.set_title("JAX - PyTorch", loc="left", fontsize=9.5)  # a label would be too long
+        axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+
+    return _plot(name, (PHONE, 330), draw, columns=3, below=draw_difference)
 
 
 def _log_axis(axes: Axes, x: Sequence[int], series: Sequence[Series], limit: float | None) -> None:
@@ -192,6 +220,8 @@ def _drawn(value: float | None) -> float:
     """None leaves a gap; matplotlib overflows with what is nearly infinite."""
     if value is None:
         return math.nan
+    if value == 0:
+        return 0.0
     return math.copysign(min(max(abs(value), 1e-100), 1e100), value)
 
 
@@ -202,7 +232,8 @@ def _marks(
     """Marks at height `y` where the line's value is `of`, and so has no place on the axis."""
     places = [place for place, value in zip(x, line.values, strict=False) if value == of]
     where = {"transform": at or axes.transData, "clip_on": False}
-    axes.plot(places, [y] * len(places), **_look(line.colour, marker), **where)
+    if places:  # a line without points would be laid out all the same
+        axes.plot(places, [y] * len(places), **_look(line.colour, marker), **where)
 
 
 def _look(colour: str, marker: str) -> dict[str, Any]:
@@ -216,15 +247,29 @@ def _look(colour: str, marker: str) -> dict[str, Any]:
     }
 
 
-def _plot(name: str, size: tuple[float, float], draw: Callable[[Axes], None], columns: int) -> Plot:
-    """Draws on new axes, with the legend above them; `name` is the page's only plot of it."""
+def _plot(
+    name: str,
+    size: tuple[float, float],
+    draw: Callable[[Axes], None],
+    columns: int,
+    below: Callable[[Axes], None] | None = None,
+) -> Plot:
+    """Draws on new axes, with the legend above them; `name` is the page's only plot of it.
+
+    `below` draws on lower ones beneath them, of the same x.
+    """
     width, height = size
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.style.context(["default", {**_RC, "svg.hashsalt": name}]):
         figure = Figure((width / 72, height / 72), layout="constrained")
-        draw(figure.add_subplot())
-        figure.legend(loc="outside upper left", ncols=columns)
+        if below is None:
+            upper = figure.add_subplot()
+        else:
+            upper, lower = figure.subplots(2, sharex=True, height_ratios=(5, 2))
+            below(lower)
+        draw(upper)
+        figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=columns)
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return Plot(_inline(buffer.getvalue()), width)
 

@@ -15,8 +15,6 @@ LIGHT = {
     "fail-fill": "#fddfd1",
     "blue": "#0072b2",
     "orange": "#b45a00",
-    "green": "#0f7a5a",
-    "purple": "#a33f7d",
 }
 DARK = {
     "page": "#12161c",
@@ -31,8 +29,6 @@ DARK = {
     "fail-fill": "#5c2613",
     "blue": "#5cb8ee",
     "orange": "#eba31a",
-    "green": "#31c79d",
-    "purple": "#e394c5",
 }
 
 
@@ -56,7 +52,8 @@ body {
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
 }
 h1 { font-size: 1.05rem; margin: 0 0 8px; color: var(--muted); font-weight: 600; }
-h2 { font-size: 1.3rem; margin: 44px 0 6px; }
+h2 { font-size: 1.3rem; margin: 36px 0 6px; }
+header + section h2 { margin-top: 18px; }
 h3 { font-size: 1rem; margin: 0 0 6px; overflow-wrap: anywhere; }
 p { margin: 6px 0 10px; max-width: 78ch; }
 a { color: var(--link); }
@@ -66,19 +63,23 @@ code { overflow-wrap: anywhere; }
 .pass { background: var(--pass-fill); color: var(--pass); }
 .fail { background: var(--fail-fill); color: var(--fail); }
 
-.verdict { border-radius: 8px; padding: 16px 18px; font-size: 1.05rem; }
+.verdict { border-radius: 8px; padding: 12px 18px; font-size: 1.05rem; }
 .verdict strong { display: block; font-size: 1.9rem; line-height: 1.2; }
+.verdict .about { font-size: 0.88rem; overflow-wrap: anywhere; }
 .facts {
   display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; margin: 14px 0 0;
   font-size: 0.88rem;
 }
 .facts dt { color: var(--muted); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
-nav { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 14px 0 0; font-size: 0.92rem; }
+nav { display: flex; flex-wrap: wrap; gap: 0 16px; margin: 8px 0 0; font-size: 0.92rem; }
 nav a { padding: 4px 0; }
 
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 520px), 1fr)); }
 .cards { gap: 14px; align-items: start; }
+.cards.only { grid-template-columns: 1fr; }
+.card .cause { font-size: 1.1rem; }
+.followers { margin: 14px 0 0; padding: 0 0 0 20px; max-width: 100ch; overflow-wrap: anywhere; }
 .card {
   background: var(--surface); border: 1px solid var(--line); border-left: 5px solid var(--fail);
   border-radius: 6px; padding: 12px 14px; min-width: 0;
@@ -116,17 +117,17 @@ tr:target { scroll-margin-top: 40px; }
 .mark { border-radius: 4px; padding: 1px 7px; white-space: nowrap; }
 .none { color: var(--muted); }
 
-.ladder td { padding: 5px; vertical-align: middle; }
-.ladder th { vertical-align: middle; }
-.ladder thead th { font-size: 0.8rem; }
+.ladder td { padding: 3px 5px; vertical-align: middle; }
+.ladder th { vertical-align: middle; padding: 3px 10px; }
+.ladder thead th { white-space: normal; overflow-wrap: anywhere; min-width: 90px; }
 .split { display: flex; gap: 2px; }
 .split > * {
-  flex: 1; min-width: 40px; padding: 5px 4px; text-align: center; text-decoration: none;
-  border-radius: 4px; font-size: 0.78rem; line-height: 1.25;
+  flex: 1; min-width: 52px; padding: 2px 6px; text-align: center; text-decoration: none;
+  border-radius: 4px; font-size: 0.8rem; line-height: 1.4; white-space: nowrap;
 }
-.split b { display: block; font-size: 1rem; line-height: 1.1; }
+.split b { margin-right: 3px; }
 .split a:hover, .split a:focus-visible { outline: 2px solid var(--link); }
-.split .none { border: 1px dashed var(--line); padding: 4px 3px; }
+.split .none { border: 1px dashed var(--line); padding: 1px 5px; }
 .key { display: flex; flex-wrap: wrap; gap: 6px 16px; margin: 8px 0; font-size: 0.85rem; }
 
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); }
@@ -141,6 +142,9 @@ figcaption { font-size: 0.88rem; margin: 0 0 4px; }
 details { margin: 4px 0 0; font-size: 0.9rem; }
 summary { cursor: pointer; color: var(--link); padding: 4px 0; }
 details .scroll { max-height: 340px; overflow: auto; }
+.folded { margin-top: 20px; font-size: 1rem; }
+.folded h2 { display: inline; color: var(--ink); }
+.folded .scroll { max-height: none; }
 .tally { display: flex; flex-wrap: wrap; gap: 8px; margin: 10px 0 12px; padding: 0; }
 .tally li {
   list-style: none; background: var(--surface); border: 1px solid var(--line); border-radius: 6px;
@@ -150,7 +154,23 @@ details .scroll { max-height: 340px; overflow: auto; }
 .reading dt { font-weight: 600; margin-top: 10px; }
 .reading dd { margin: 2px 0 0; max-width: 78ch; }
 @media (max-width: 600px) {
+  .ladder th { padding: 3px 6px; font-size: 0.78rem; }
+  .ladder thead th { min-width: 60px; }
+  .ladder td { padding: 2px; }
+  .ladder tbody th[scope="row"] { min-width: 0; white-space: nowrap; }
+  .split > * { min-width: 30px; padding: 2px 1px; font-size: 0.72rem; }
+  .split .none { padding: 1px 0; }
+  .split b { margin-right: 1px; }
   tbody th[scope="row"] { white-space: normal; min-width: 110px; overflow-wrap: anywhere; }
+  .scroll:has(.stacked) { width: auto; }
+  .stacked, .stacked tbody, .stacked tr, .stacked td, .stacked th[scope="row"] { display: block; }
+  .stacked thead { display: none; }
+  .stacked td { display: flex; justify-content: space-between; gap: 14px; padding: 1px 10px; }
+  .stacked td, .stacked td.long { white-space: normal; min-width: 0; text-align: right; }
+  .stacked td::before { content: attr(data-label); color: var(--muted); text-align: left; }
+  .stacked td.long { display: block; text-align: left; padding-bottom: 8px; }
+  .stacked td.long::before { content: ""; }
+  .stacked tbody tr > th[scope="row"] { border-right: 0; padding: 8px 10px 2px; }
   .path { flex-direction: column; }
   .path > div { flex: none; }
   .path .arrow { transform: rotate(90deg); }

@@ -45,7 +45,7 @@ def test_the_json_has_the_schema(tmp_path):
     assert set(content) == {
         "schema", "stopped", "environment", "data", "results", "comparison", "mutants",
     }  # fmt: skip
-    assert content["schema"] == 3
+    assert content["schema"] == 4
     assert content["results"][0] == {
         "model": "simple_cnn",
         "rung": "forward",

@@ -1,0 +1,56 @@
+"""Signs of life: what a pipe is told while nothing else is."""
+
+import io
+import time
+from typing import Any
+
+import pytest
+import rich.console
+
+from parity.shell import console as consoles
+from parity.shell.console import Console
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A console that is quiet for a fifth of a second at most."""
+    monkeypatch.setattr(consoles, "QUIET", 0.2)
+    return Console()
+
+
+def test_a_pipe_is_told_what_is_done_and_for_how_long(impatient, capsys):
+    with impatient.status("first") as tell:
+        time.sleep(0.5)
+        tell("second")
+        time.sleep(0.5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "first: 0 s so far" and lines[-1].startswith("second: 0 s")
+    assert len(lines) >= 2
+
+
+def test_a_pipe_is_told_how_far_a_bar_is(impatient, capsys):
+    with impatient.bar("compiling", 1000) as show:
+        time.sleep(0.5)
+        show(500, "epoch 1")
+        time.sleep(0.5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "compiling (0 of 1,000)" and lines[-1] == "epoch 1 (500 of 1,000)"
+
+
+def test_who_is_told_something_is_not_told_more(impatient, capsys):
+    with impatient.status("quiet"):
+        for _ in range(10):
+            impatient.line("a result")
+            time.sleep(0.05)
+    assert set(capsys.readouterr().out.splitlines()) == {"a result"}
+
+
+def test_a_terminal_shows_what_is_done_and_the_seconds():
+    shown, screen = Console(), io.StringIO()
+    terminal: Any = rich.console.Console(file=screen, force_terminal=True, width=80)
+    shown._rich = terminal
+    with shown.status("simple_cnn: forward") as tell:
+        tell("simple_cnn: [loss]")
+        time.sleep(0.3)
+    assert "simple_cnn: forward" in screen.getvalue() and "0:00:00" in screen.getvalue()
+    assert "simple_cnn: [loss]" in screen.getvalue()
