@@ -17,7 +17,12 @@ from jax_impl.models import registry
 from parity.shell import cli
 from parity.shell.chosen import chosen_training
 from parity.shell.earlier import options_of
-from parity.shell.look_options import CompareOptions, SummaryOptions
+from parity.shell.look_options import (
+    CompareOptions,
+    SpeedCompareOptions,
+    SpeedPlotOptions,
+    SummaryOptions,
+)
 from parity.shell.options import (
     RUNG_PURPOSES,
     ConvertOptions,
@@ -36,6 +41,8 @@ from parity.shell.use_options import EvaluateOptions, ExportOptions, PredictOpti
 COMMANDS: dict[str, type] = {
     "run": RunOptions,
     "speed": SpeedOptions,
+    "speed plot": SpeedPlotOptions,
+    "speed compare": SpeedCompareOptions,
     "train": TrainOptions,
     "recipes": RecipesOptions,
     "evaluate": EvaluateOptions,
@@ -71,6 +78,14 @@ EXAMPLES = {
     "speed": (
         "parity speed --workloads simple_cnn@32 --modes train",
         "parity speed --workloads resnet18@16 --variants scan eager fused_channels_last",
+    ),
+    "speed plot": (
+        "parity speed plot runs/speed-20261128-101500",
+        "parity speed plot laptop.json server.json --plot faster.svg",
+    ),
+    "speed compare": (
+        "parity speed compare runs/speed-old runs/speed-new",
+        "parity speed compare before.json after.json",
     ),
     "train": (
         "parity train --recipe resnet20_he --epochs 30 --schedule cosine --warmup 2",
@@ -116,7 +131,7 @@ EXAMPLES = {
 
 def main(options: Any) -> int | None:
     """Returns the exit status. A typo is told before a framework is loaded."""
-    name = next(name for name, kind in COMMANDS.items() if kind is type(options))
+    name = next(name for name, kind in COMMANDS.items() if kind is type(options)).replace(" ", "_")
     match options:
         case ListOptions(table=False):
             return _list()
@@ -184,6 +199,8 @@ def _need_torch() -> None:
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Does what a command line asks for, and exits."""
+    if (name := " ".join(arguments[:2])) in COMMANDS:  # of two words
+        arguments = [name, *arguments[2:]]
     cli.run(main, _options, args=arguments, prog="parity", examples=EXAMPLES)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from jax_impl.errors import InputError
 from jax_impl.models import registry
 from parity.shell import data_choice
-from parity.shell.console import Console
+from parity.shell.console import Console, in_words
 from parity.shell.files import default_out
 from parity.shell.options import SpeedOptions
 from parity.shell.recipes import recipe
@@ -22,7 +22,7 @@ from parity.speed.notebook import alternating, to_training
 from parity.speed.processes import Worker, WorkerFailed, other_seconds, started
 from parity.speed.results import BASELINE, SpeedReport, TaskResult, throughput
 from parity.speed.roofline import Ceilings, Work
-from parity.speed.rounds import Conditions, Timing, time_task
+from parity.speed.rounds import Conditions, Timing, expected_seconds, time_task
 from parity.speed.variants import VARIANTS, Variant, chosen_variants
 from parity.speed.workloads import Task, Workload, chosen_workloads, tasks
 
@@ -136,6 +136,10 @@ class _Run:
             results=(),
             left_out=self.left_out(chosen, device),
         )
+        seconds = expected_seconds(chosen, self.variants, self.conditions(device, 0.0))
+        self.console.line(
+            f"tasks to time: {len(chosen)}, {in_words(seconds)} where nothing else runs"
+        )
         ceilings: dict[str, Ceilings | None] = {}
         if options.roofline:
             ceilings = {p: self.ceilings(p, device) for p in {task.precision for task in chosen}}
@@ -198,6 +202,11 @@ class _Run:
         )
         return made
 
+    def conditions(self, device: str, lr: float) -> Conditions:
+        """How every task is timed."""
+        options = self.options
+        return Conditions(options.seconds, options.rounds, self.limit, device, lr, self.files)
+
     def task(
         self, task: Task, device: str, images: int, ceilings: Ceilings | None, made: SpeedReport,
         number: int,
@@ -254,16 +263,16 @@ class _Run:
                 dataclasses.replace(made, results=results, unfinished=unfinished), self.out
             )
 
-        timings = time_task(
-            task,
-            variants,
-            Conditions(
-                self.options.seconds, self.options.rounds, self.limit, device, lr, self.files
-            ),
-            self.console.line,
-            lambda losses: wrong_loss(losses, reference, task.precision),
-            after_round,
-        )
+        with self.console.bar(str(task), len(variants) * self.options.rounds, still=True) as show:
+            timings = time_task(
+                task,
+                variants,
+                self.conditions(device, lr),
+                self.console.line,
+                lambda losses: wrong_loss(losses, reference, task.precision),
+                after_round,
+                show,
+            )
         timed = result(timings)
         if (held := made.withheld(timed)) is not None:
             self.console.line(f"{task}: {held}")

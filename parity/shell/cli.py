@@ -45,7 +45,7 @@ CHOICE = re.compile(
 VALUE = re.compile(
     r"Error parsing (--[\w-]+): (.*?); Argument helptext: \1 (\[[^]]+\]|[A-Z]+)(?=[ ;]|$).*", re.S
 )
-MISPLACED = re.compile(r" \(applied to parity \w+\)|; Arguments are applied to [^;]* matter")
+MISPLACED = re.compile(r" \(applied to parity [\w ]+\)|; Arguments are applied to [^;]* matter")
 """Of an option that another command has."""
 IN_WORDS = {
     "INT": "a whole number",

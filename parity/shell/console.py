@@ -10,7 +10,6 @@ from typing import Any
 
 import rich.console
 import rich.progress
-import rich.table
 
 PIPE_WIDTH = 120
 QUIET = 30.0
@@ -38,10 +37,6 @@ class Console:
         self._last = time.monotonic()
         self._rich.print(text, markup=False, soft_wrap=True)
 
-    def table(self, table: rich.table.Table) -> None:
-        """Prints a table."""
-        self._rich.print(table)
-
     @contextlib.contextmanager
     def status(self, text: str = "") -> Iterator[Callable[[str], None]]:
         """What is done now, and for how many seconds, on the last line of a terminal.
@@ -68,10 +63,12 @@ class Console:
             yield lambda text: progress.reset(task, total=None, description=text)
 
     @contextlib.contextmanager
-    def bar(self, text: str, total: int) -> Iterator[Callable[..., None]]:
+    def bar(self, text: str, total: int, still: bool = False) -> Iterator[Callable[..., None]]:
         """A bar of `total` steps on a terminal; gives `show(done, text)`, where `text` may be left.
 
         In a pipe a line that says the same is printed whenever there was none for `QUIET` seconds.
+        A bar that is `still` is drawn when it is told something, and leaves the processor alone
+        in between.
         """
         if not self._rich.is_terminal:  # older releases of rich print an empty line all the same
             shown: list[Any] = [0, text]
@@ -89,9 +86,11 @@ class Console:
             rich.progress.TimeRemainingColumn(),
         )
         options: Any = {"console": self._rich, "transient": True, "expand": True}
-        with rich.progress.Progress(*columns, **options) as progress:
+        with rich.progress.Progress(*columns, **options, auto_refresh=not still) as progress:
             task = progress.add_task(text, total=total)
-            yield lambda done, text=None: progress.update(task, completed=done, description=text)
+            yield lambda done, text=None: progress.update(
+                task, completed=done, description=text, refresh=still
+            )
 
     @contextlib.contextmanager
     def _lines(self, said: Callable[[], str]) -> Iterator[None]:
@@ -110,3 +109,14 @@ class Console:
         finally:
             stop.set()
             thread.join()
+
+
+def in_words(seconds: float | None) -> str:
+    """For a person, who is not told more digits than are known."""
+    if seconds is None:
+        return "it is not known how long"
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} minutes"
+    return f"about {seconds / 3600:.1f} hours"

@@ -1,5 +1,6 @@
 """Where a run took place: versions, devices, and how precision is pinned."""
 
+import time
 from typing import Any
 
 import jax
@@ -68,6 +69,7 @@ def jax_device(platform: str) -> Any:
 def describe(device: str) -> dict[str, Any]:
     """The environment for a report; `device` is PyTorch's name of the one in use."""
     return provenance(PACKAGES) | {
+        "date": time.strftime("%Y-%m-%d"),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "precision": PRECISION,
     }

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, shown
 from jax_impl.models.registry import Spec
 
 FORMAT_KEY = "format_version"
@@ -147,6 +147,26 @@ def check_place(directory: Path) -> None:
         raise InputError(f"cannot write {directory}: {there} is a file; pass another --out")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"cannot write {directory}: no permission in {there}; pass another --out")
+
+
+def check_picture(path: Path) -> None:
+    """Raises InputError if a new picture would replace something, or could not be written."""
+    if os.path.lexists(path):
+        raise InputError(f"{shown(str(path))} exists: pass another --plot, or remove it")
+    try:
+        check_place(path.parent)
+    except InputError as error:
+        raise InputError(str(error).replace("--out", "--plot")) from error
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def make_place(path: Path) -> None:
+    """Makes the folder that a new file is to lie in. Raises InputError where it cannot."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

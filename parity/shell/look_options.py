@@ -39,3 +39,32 @@ class CompareOptions:
 
     plot: MaybePath = None
     """the picture, a new .png or .svg file; by default runs/compare-DATE-TIME.png"""
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeedPlotOptions:
+    """Draws which framework is faster, from the speed.json of one or more runs of `parity speed`.
+
+    A row a workload, a dot with its 95 % interval at JAX's throughput over PyTorch's, a line at 1.
+    Runs of one machine with the same versions are put together, several stand side by side.
+    """
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """speed.json files, or the directories that hold them"""
+
+    plot: MaybePath = None
+    """the picture, a new .png or .svg file; by default runs/faster-DATE-TIME.png"""
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeedCompareOptions:
+    """Tells what changed between two runs of `parity speed`: versions, machine, throughputs.
+
+    A change counts where the 95 % interval of the quotient leaves out 1.
+    """
+
+    before: Annotated[Path, tyro.conf.Positional]
+    """a speed.json, or the directory that holds one"""
+
+    after: Annotated[Path, tyro.conf.Positional]
+    """the later one"""

@@ -1,4 +1,7 @@
-"""The plots, as PNG files."""
+"""The plots, as PNG and SVG files.
+
+A hue is a framework, a dash a precision, a mark a variant; below each stands what it ran on.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from parity.report.picture import STYLE, image
+from parity.report.picture import DASHES, FRAMEWORKS, STYLE, image
+from parity.speed.faster import PRECISIONS, machines, sign
+from parity.speed.faster import figure as figure_of
 from parity.speed.notebook import Training
 from parity.speed.results import (
     BASELINE,
@@ -19,18 +24,21 @@ from parity.speed.results import (
     throughput,
 )
 from parity.speed.rounds import Timing
+from parity.speed.saved import stamp
 
-THROUGHPUT, AMORTISED, NOTEBOOK = "throughput.png", "amortised.png", "notebook.png"
+FASTER, THROUGHPUT, AMORTISED, NOTEBOOK = "faster", "throughput", "amortised", "notebook"
 
-COLOURS = {"JAX": "#2563b0", "PyTorch": "#d9661f"}
 COLUMNS = 2
 EPOCHS = np.geomspace(1, 100, 60)
-STYLES = ("-", "--", ":", "-.")
+MARKS = ("o", "s", "D", "^", "v", "P", "X", "*")
 
 
 def drawn(report: SpeedReport) -> dict[str, Callable[[SpeedReport], Figure]]:
-    """The plots that a report has something for, by file name."""
-    found: dict[str, Callable[[SpeedReport], Figure]] = {THROUGHPUT: throughput_plot}
+    """The plots that a report has something for, by file name without its ending."""
+    found: dict[str, Callable[[SpeedReport], Figure]] = {}
+    if any(each.ratios for each in machines([report])):
+        found[FASTER] = faster_plot
+    found[THROUGHPUT] = throughput_plot
     if _trained(report):
         found[AMORTISED] = amortised_plot
     if report.notebook:
@@ -39,12 +47,19 @@ def drawn(report: SpeedReport) -> dict[str, Callable[[SpeedReport], Figure]]:
 
 
 def images(report: SpeedReport) -> dict[str, bytes]:
-    """The plots that a report has something for, as PNG files' content by name."""
+    """The plots that a report has something for, as files' content by name, PNG and SVG."""
     found = {}
     with matplotlib.style.context(["default", STYLE]):
         for name, draw in drawn(report).items():
-            found[name] = image(draw(report), "png")
+            figure = draw(report)
+            found[f"{name}.png"] = image(figure, "png")
+            found[f"{name}.svg"] = image(figure, "svg")
     return found
+
+
+def faster_plot(report: SpeedReport) -> Figure:
+    """A row a workload: which framework is faster, and by how much."""
+    return figure_of(machines([report]))
 
 
 def throughput_plot(report: SpeedReport) -> Figure:
@@ -58,7 +73,7 @@ def throughput_plot(report: SpeedReport) -> Figure:
         for place, timing in enumerate(timings):
             found = throughput(timing)
             reach = [[found.median - found.low], [found.high - found.median]]
-            axes.barh(place, found.median, color=COLOURS[timing.framework], height=0.72)
+            axes.barh(place, found.median, color=FRAMEWORKS[timing.framework], height=0.72)
             axes.errorbar(found.median, place, xerr=reach, color="black", linewidth=1, capsize=2.5)
             axes.annotate(
                 f"{found.median:,.0f}",
@@ -79,7 +94,7 @@ def throughput_plot(report: SpeedReport) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
     rows = max((len(shown(result)) for result in report.results), default=1)
-    return _panels(report.results, draw, 1.1 + 0.26 * rows)
+    return _panels(report, report.results, draw, 1.1 + 0.26 * rows)
 
 
 def amortised_plot(report: SpeedReport) -> Figure:
@@ -91,13 +106,16 @@ def amortised_plot(report: SpeedReport) -> Figure:
             return
         seen: dict[str, int] = {}
         for timing in _contenders(result):
-            style = STYLES[seen.setdefault(timing.framework, 0) % len(STYLES)]
+            mark = MARKS[seen.setdefault(timing.framework, 0) % len(MARKS)]
             seen[timing.framework] += 1
             axes.plot(
                 EPOCHS,
                 [epoch_seconds(timing, epochs) for epochs in EPOCHS],
-                style,
-                color=COLOURS[timing.framework],
+                DASHES[PRECISIONS[result.task.precision]],
+                color=FRAMEWORKS[timing.framework],
+                marker=mark,
+                markevery=8,
+                markersize=4,
                 label=timing.name,
             )
         axes.set_xscale("log")
@@ -110,7 +128,7 @@ def amortised_plot(report: SpeedReport) -> Figure:
         axes.set_ylabel("s an epoch, with compilation")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
-    return _panels(_trained(report), draw, 3.0)
+    return _panels(report, _trained(report), draw, 3.0)
 
 
 def _title(result: TaskResult) -> str:
@@ -155,10 +173,9 @@ def notebook_plot(report: SpeedReport) -> Figure:
         axes.plot(
             [epoch.seconds for epoch in training.epochs],
             [100 * epoch.accuracy for epoch in training.epochs],
-            STYLES[names.index(training.variant) % len(STYLES)],
-            color=COLOURS[training.framework],
-            marker="o",
-            markersize=3.5,
+            color=FRAMEWORKS[training.framework],
+            marker=MARKS[names.index(training.variant) % len(MARKS)],
+            markersize=4,
             label=_label(training) if first else None,
         )
     for training in report.notebook:
@@ -170,6 +187,7 @@ def notebook_plot(report: SpeedReport) -> Figure:
     axes.set_xlabel("seconds of training, with compilation and without imports")
     axes.set_ylabel("test accuracy, %")
     axes.legend()
+    sign(figure, [stamp(report)])
     return figure
 
 
@@ -178,7 +196,10 @@ def _label(training: Training) -> str:
 
 
 def _panels(
-    results: Sequence[TaskResult], draw: Callable[[Axes, TaskResult], None], height: float
+    report: SpeedReport,
+    results: Sequence[TaskResult],
+    draw: Callable[[Axes, TaskResult], None],
+    height: float,
 ) -> Figure:
     """`COLUMNS` panels of `height` inches in a row."""
     columns = min(COLUMNS, max(1, len(results)))
@@ -186,4 +207,5 @@ def _panels(
     figure = Figure((5.6 * columns, height * rows), layout="constrained")
     for place, result in enumerate(results, 1):
         draw(figure.add_subplot(rows, columns, place), result)
+    sign(figure, [stamp(report)])
     return figure

@@ -4,14 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import rich.box
-import rich.table
-
 from jax_impl.errors import InputError
 from parity.report import markdown
 from parity.shell import files
 from parity.shell.console import Console
-from parity.speed import plots
+from parity.speed import plots, terminal
 from parity.speed.results import (
     BASELINE,
     FRAMEWORKS,
@@ -21,6 +18,7 @@ from parity.speed.results import (
     throughput,
 )
 from parity.speed.rounds import Timing
+from parity.speed.saved import JSON
 from parity.speed.statistics import Estimate
 from parity.speed.tables import (
     WORDS,
@@ -33,7 +31,7 @@ from parity.speed.tables import (
 )
 
 SCHEMA = 1
-JSON, MARKDOWN = "speed.json", "speed.md"
+MARKDOWN = "speed.md"
 
 
 def check_free(directory: Path) -> None:
@@ -135,16 +133,8 @@ def _estimate(estimate: Estimate | None) -> dict[str, float] | None:
 
 def show(report: SpeedReport, console: Console) -> None:
     """Prints the tables, the warnings and the ratios."""
-    for title, (columns, rows) in (
-        ("Throughput", throughput_table(report)),
-        ("JAX against PyTorch", ratio_table(report)),
-    ):
-        table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title=title)
-        for column in columns:
-            table.add_column(column, justify="left" if column in WORDS else "right")
-        for row in rows:
-            table.add_row(*row)
-        console.table(table)
+    for line in terminal.lines(report):
+        console.line(line)
     for line in report.warnings:
         console.line(line)
     console.line(verdict(report))
@@ -170,7 +160,7 @@ def to_markdown(report: SpeedReport) -> str:
     """The same as Markdown, with what was not timed and why."""
     environment, options = report.environment, report.options
     among = f" among those tried, without {', '.join(report.left_out)}" if report.left_out else ""
-    during = report.other_cores
+    during, drawn = report.other_cores, plots.drawn(report)
     lines = [
         "# Speed, JAX against PyTorch",
         "",
@@ -183,7 +173,7 @@ def to_markdown(report: SpeedReport) -> str:
         f"- {options['rounds']} rounds of blocks of about {options['seconds']:g} s, one process "
         "for each variant, in turns; seed "
         f"{options['seed']}",
-        *[f"- {name}={value}" for name, value in environment["variables"].items()],
+        *[f"- {name}={value}" for name, value in environment.get("variables", {}).items()],
         *[f"- {line}" for line in report.warnings],
         "",
         "## JAX against PyTorch",
@@ -194,11 +184,12 @@ def to_markdown(report: SpeedReport) -> str:
         "",
         *_markdown(ratio_table(report)),
         "",
+        *([f"![Which is faster]({plots.FASTER}.png)", ""] if plots.FASTER in drawn else []),
         "## Throughput",
         "",
         *_markdown(throughput_table(report)),
         "",
-        f"![Throughput]({plots.THROUGHPUT})",
+        f"![Throughput]({plots.THROUGHPUT}.png)",
         "",
         "## Compilation, first call, memory",
         "",
@@ -208,8 +199,8 @@ def to_markdown(report: SpeedReport) -> str:
         "",
         *_markdown(cost_table(report)),
     ]
-    if (drawn := plots.AMORTISED) in plots.drawn(report):
-        lines += ["", f"![Seconds of an epoch with compilation]({drawn})"]
+    if plots.AMORTISED in drawn:
+        lines += ["", f"![Seconds of an epoch with compilation]({plots.AMORTISED}.png)"]
     if report.options["roofline"]:
         lines += [
             "",
@@ -233,7 +224,7 @@ def to_markdown(report: SpeedReport) -> str:
             "",
             *_markdown(notebook_table(report)),
             "",
-            f"![Time to the notebook's accuracy]({plots.NOTEBOOK})",
+            f"![Time to the notebook's accuracy]({plots.NOTEBOOK}.png)",
         ]
     missing = [f"- {t.task}: {t.name}: {t.status}" for t in report.timings if not t.good]
     if missing:

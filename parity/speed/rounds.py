@@ -15,6 +15,10 @@ from parity.speed.workloads import Task
 BENCH = "parity.speed.bench:BenchWorker"
 AGREEMENT = 0.05
 WARM_UP_BLOCKS = 5
+START_SECONDS = 15
+"""Of a variant's process, with its imports and compilation: the mean of those under benchmarks."""
+FITTED = 4
+"""Blocks that find the number of steps and warm up, about."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +93,18 @@ class Conditions:
     files: Path
 
 
+def expected_seconds(
+    chosen: Sequence[Task], variants: Sequence[Variant], conditions: Conditions
+) -> float:
+    """About how long `time_task` takes for these tasks, on a machine without other work."""
+    gpu = conditions.device == "gpu"
+    count = sum(
+        v.unavailable(t, gpu) is None for t in chosen for v in variants if t.mode in v.modes
+    )
+    blocks = 2 * conditions.rounds + FITTED  # each timed one comes after an untimed one
+    return count * (START_SECONDS + blocks * conditions.seconds)
+
+
 def time_task(
     task: Task,
     variants: Sequence[Variant],
@@ -96,6 +112,7 @@ def time_task(
     tell: Callable[[str], None],
     check: Callable[[Sequence[float]], str | None],
     after_round: Callable[[list[Timing]], None] = lambda timings: None,
+    show: Callable[[int, str], None] = lambda done, what: None,
 ) -> list[Timing]:
     """A timing of each variant.
 
@@ -106,6 +123,7 @@ def time_task(
         tell: gets a line of progress.
         check: says of a variant's losses how they are wrong, or None.
         after_round: gets the timings so far after every round.
+        show: gets how many blocks were timed, and what is done next.
     """
     timings = {str(v): Timing(task, v.framework, v.name, ablation=v.ablation) for v in variants}
     steps: dict[str, int] = {}
@@ -124,6 +142,7 @@ def time_task(
             if why is not None:
                 drop(name, f"not available: {why}")
                 continue
+            show(0, f"{task}: {name}: compiling, warming up")
             workers[name] = Worker(BENCH, conditions.files, conditions.device)
             stack.callback(workers[name].stop)
             try:
@@ -138,10 +157,11 @@ def time_task(
                 drop(name, f"wrong loss: {wrong}")
         for number in range(conditions.rounds):
             names = list(workers)
-            for index in round_order(len(names), number):
+            for turn, index in enumerate(round_order(len(names), number)):
                 name = names[index]
                 if name not in workers:
                     continue
+                show(number * len(names) + turn, f"{task}: round {number + 1}: {name}")
                 try:
                     block = timed_block(workers, name, steps[name], conditions.limit)
                 except (WorkerFailed, InputError) as error:

@@ -37,3 +37,19 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     What slows the machine down for a while slows both of a round.
     """
     return estimate([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+def quotient(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
+    """The median of ours over that of theirs, which need not be of the same rounds.
+
+    The interval is of a bootstrap that resamples both.
+    """
+    rng = np.random.default_rng(SEED)
+
+    def medians(samples: Sequence[float]) -> np.ndarray:
+        values = np.asarray(samples, np.float64)
+        return np.median(values[rng.integers(0, len(values), (RESAMPLES, len(values)))], axis=1)
+
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(medians(ours) / medians(theirs), [tail, 100 - tail])
+    return Estimate(float(np.median(ours) / np.median(theirs)), float(low), float(high))

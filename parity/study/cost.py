@@ -115,14 +115,3 @@ def seconds(
             return None
         total += START + work(training, data, asked) / rate
     return total
-
-
-def in_words(seconds: float | None) -> str:
-    """For a person, who is not told more digits than are known."""
-    if seconds is None:
-        return "it is not known how long"
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} minutes"
-    return f"about {seconds / 3600:.1f} hours"

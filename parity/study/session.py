@@ -13,7 +13,7 @@ from optuna.exceptions import StorageInternalError
 
 from jax_impl.errors import InputError, listed, one_line
 from jax_impl.models.registry import MOST
-from parity.shell.console import Console
+from parity.shell.console import Console, in_words
 from parity.shell.provenance import provenance
 from parity.shell.saving import quoted, stop_requests
 from parity.shell.study_options import StudyOptions
@@ -99,7 +99,7 @@ def tell_plan(
     over = sum(training.label in results for training in asked.trainings)
     console.line(
         f"study {asked.study.name}: {len(asked.trainings)} trainings, {over} of them over; "
-        f"{len(left)} to do now, {cost.in_words(each)} one after the other"
+        f"{len(left)} to do now, {in_words(each)} one after the other"
     )
     return known
 
@@ -222,7 +222,7 @@ class _Shown:
         known = cost.rates({t.label: t for t in self._asked.trainings}, results)
         known = {**self._known, **known}
         seconds = cost.seconds(left, known, self._asked.place.data, self._options.epochs)
-        return f"; {cost.in_words(seconds)} left" if left and seconds is not None else ""
+        return f"; {in_words(seconds)} left" if left and seconds is not None else ""
 
 
 def _line(result: Mapping[str, Any]) -> str:

@@ -97,6 +97,8 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
     "recipes": (options.RecipesOptions, Command([], {})),
     "summary": (look_options.SummaryOptions, Command(["simple_cnn"], {})),
     "compare": (look_options.CompareOptions, Command(["there"], {})),
+    "speed plot": (look_options.SpeedPlotOptions, Command(["there"], {})),
+    "speed compare": (look_options.SpeedCompareOptions, Command(["there", "there"], {})),
     "study": (
         study_options.StudyOptions,
         Command(
@@ -126,6 +128,9 @@ POSITIONAL = {
     ("convert", "output"): 2,
     ("summary", "model"): 1,
     ("compare", "runs"): 1,
+    ("speed plot", "files"): 1,
+    ("speed compare", "before"): 1,
+    ("speed compare", "after"): 2,
     ("study", "name"): 1,
     ("evaluate", "weights"): 1,
     ("predict", "weights"): 1,

@@ -141,7 +141,8 @@ def test_every_plot_is_drawn_of_what_there_is():
     )
     result = TaskResult(TASK, (timing("JAX", "scan", [4.0]), timing("PyTorch", "eager", [3.0])))
     made = report_of(result, notebook=trained)
-    assert plots.images(made).keys() == {"throughput.png", "amortised.png", "notebook.png"}
+    names = ("faster", "throughput", "amortised", "notebook")
+    assert list(plots.images(made)) == [f"{n}.{kind}" for n in names for kind in ("png", "svg")]
     (axes,) = plots.throughput_plot(made).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["JAX scan", "PyTorch eager"]
     (axes,) = plots.notebook_plot(made).axes

@@ -1,5 +1,7 @@
 """`parity speed`: what it times and writes. No time is asserted."""
 
+import contextlib
+import io
 import itertools
 import json
 import os
@@ -23,6 +25,7 @@ from parity.speed import (
 )
 from parity.speed.prepare import order
 from parity.speed.results import TaskResult
+from parity.speed.rounds import Conditions, expected_seconds
 from parity.speed.runner import CHECKED, ROWS
 from parity.speed.variants import VARIANTS, Variant, chosen_variants
 from parity.speed.workloads import ANYWHERE, Task, Workload, chosen_workloads, tasks
@@ -111,9 +114,16 @@ def test_bad_input_gets_one_line_and_exits_with_2(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
+def test_how_long_a_run_takes_is_expected(tmp_path):
+    chosen = tasks(chosen_workloads((f"{TINY}@4",), gpu=False), ["train"], None)
+    conditions = Conditions(2.0, 3, 60.0, "cpu", 0.1, tmp_path)
+    wanted = [v for v in VARIANTS if v.name in ("jit", "cuda_graph")]
+    assert expected_seconds(chosen, wanted, conditions) == 15 + (2 * 3 + 4) * 2.0  # no GPU
+
+
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory) -> tuple[int, Path]:
-    """A run with two variants that are right and one that is not."""
+def whole_run(tmp_path_factory) -> tuple[int, Path, str]:
+    """A run with two variants that are right and one that is not, and what it printed."""
     out = tmp_path_factory.mktemp("speed") / "deep" / "out"
     options = SpeedOptions(
         workloads=(f"{TINY}@4",),
@@ -127,11 +137,30 @@ def whole_run(tmp_path_factory) -> tuple[int, Path]:
     )
     liar = Variant("PyTorch", "liar", "speed_variants:make_liar", {}, modes=("train",))
     known = [v for v in VARIANTS if v.name in ("scan", "eager", "cuda_graph")]
-    return command.run(options, (*known, liar)), out
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        status = command.run(options, (*known, liar))
+    return status, out, printed.getvalue()
+
+
+def test_the_run_says_at_its_start_how_long_it_takes(whole_run):
+    assert "\ntasks to time: 1, about 45 s where nothing else runs\n" in whole_run[2]
+
+
+def test_a_terminal_of_80_columns_has_a_line_a_timing(whole_run):
+    printed = whole_run[2].splitlines()
+    at = next(i for i, line in enumerate(printed) if line.startswith("variant "))
+    assert f"{TINY}@4 train" in printed[at - 2 : at]  # that other tests ran beside it is between
+    table = printed[at : at + 4]
+    assert " ".join(table[0].split()) == "variant images/s 95 % ms a step first call, s"
+    assert {line.rpartition("  ")[0].split("  ")[0] for line in table[1:3]} == {
+        "JAX scan",
+        "PyTorch eager",
+    }
+    assert all(len(line) <= 80 for line in table)
 
 
 def test_a_wrong_loss_exits_with_1_and_is_not_the_best(whole_run):
-    status, out = whole_run
+    status, out, _ = whole_run
     content = json.loads((out / "speed.json").read_text())
     assert status == 1 and not content["passed"]
     (task,) = content["tasks"]
@@ -143,12 +172,15 @@ def test_a_wrong_loss_exits_with_1_and_is_not_the_best(whole_run):
 
 
 def test_the_files_are_complete(whole_run):
-    _, out = whole_run
+    _, out, _ = whole_run
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["amortised.png", "speed.json", "speed.md", "throughput.png"]
-    for name in ("amortised.png", "throughput.png"):
-        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    plots = ("amortised", "faster", "throughput")
+    drawn = [f"{name}.{kind}" for name in plots for kind in ("png", "svg")]
+    assert names == sorted([*drawn, "speed.json", "speed.md"])
+    for name in plots:
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (out / f"{name}.svg").read_bytes()
     content = json.loads((out / "speed.json").read_text())
     (task,) = content["tasks"]
     scan = next(t for t in task["timings"] if t["variant"] == "scan")
@@ -159,6 +191,7 @@ def test_the_files_are_complete(whole_run):
     assert task["work"]["xla_flops"] > 0 and task["ceilings"]["bytes"] > 0
     assert task["jax_to_best"]["low"] <= task["jax_to_best"]["high"]
     assert content["environment"]["packages"]["torch"]
+    assert content["environment"]["date"] == time.strftime("%Y-%m-%d")
     assert content["other_cores_before"] >= 0
     text = (out / "speed.md").read_text()
     for part in ("| PyTorch eager |", "JAX / PyTorch", "## Not timed", "needs a GPU", "GB/s"):

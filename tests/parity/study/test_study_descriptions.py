@@ -6,6 +6,7 @@ from jax_impl.models import registry
 from parity.program import Options
 from parity.shell import cli
 from parity.shell.chosen import chosen_training
+from parity.shell.console import in_words
 from parity.study import cost
 from parity.study.studies import AXES, NOTEBOOKS, STUDIES, cnn
 
@@ -107,4 +108,4 @@ def test_a_rate_of_a_training_tells_how_long_the_others_take():
      (9000, "about 2.5 hours")],
 )  # fmt: skip
 def test_a_time_is_told_to_no_more_digits_than_are_known(seconds, words):
-    assert cost.in_words(seconds) == words
+    assert in_words(seconds) == words

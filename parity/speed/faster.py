@@ -1,0 +1,149 @@
+"""One picture that says which framework is faster: a row a workload, a dot a machine."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from parity.report.picture import DASHES, FRAMEWORKS
+from parity.speed.results import SpeedReport, TaskResult
+from parity.speed.saved import machine, run
+from parity.speed.statistics import Estimate
+from parity.speed.workloads import Task
+
+MARKERS = "osD^vPX*"
+LEVEL = "#6b7280"
+"""Of an interval that holds 1."""
+PRECISIONS = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16"}
+"""Whose dash an interval has."""
+WIDTH, ROW, STAMP = 8.0, 0.34, 140
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Runs of one machine and its software, and the ratio of each of its tasks."""
+
+    name: str
+    runs: tuple[str, ...]
+    """the commit and date of each"""
+    ratios: Mapping[Task, Estimate]
+
+    @property
+    def stamp(self) -> str:
+        """What a plot says below it."""
+        return "; ".join([self.name, *dict.fromkeys(text for text in self.runs if text)])
+
+
+def machines(reports: Sequence[SpeedReport]) -> list[Machine]:
+    """The runs by machine, in their order; of two timings of one task the later."""
+    found: dict[str, Machine] = {}
+    for report in reports:
+        name = machine(report)
+        before = found.get(name, Machine(name, (), {}))
+        timed = {result.task: _ratio(report, result) for result in report.results}
+        ratios = {task: ratio for task, ratio in timed.items() if ratio is not None}
+        runs = (*before.runs, run(report))
+        found[name] = Machine(name, runs, {**before.ratios, **ratios})
+    return list(found.values())
+
+
+def _ratio(report: SpeedReport, result: TaskResult) -> Estimate | None:
+    """JAX's best over PyTorch's; None where it is withheld or there is none."""
+    return None if report.withheld(result) else result.ratio()
+
+
+def figure(found: Sequence[Machine]) -> Figure:
+    """A dot with its 95 % interval at JAX's throughput over PyTorch's, and a line at 1."""
+    tasks = list(dict.fromkeys(task for each in found for task in each.ratios))
+    height = 1.5 + ROW * max(1, len(tasks)) * (1 + 0.45 * (len(found) - 1)) + 0.2 * len(found)
+    drawing = Figure((WIDTH, height), layout="constrained")
+    axes = drawing.add_subplot()
+    for number, each in enumerate(found):
+        shift = 0.0 if len(found) == 1 else 0.56 * (number / (len(found) - 1) - 0.5)
+        for row, task in enumerate(tasks):
+            if task in each.ratios:
+                _dot(axes, row + shift, task, each.ratios[task], MARKERS[number % len(MARKERS)])
+    axes.axvline(1, color="black", linewidth=1, zorder=1)
+    axes.set_yticks(range(len(tasks)), [_name(task) for task in tasks])
+    axes.set_ylim(max(len(tasks), 1) - 0.4, -0.6)
+    _scale(axes, [value for each in found for e in each.ratios.values() for value in e])
+    axes.grid(axis="x")
+    axes.set_xlabel("JAX's throughput / PyTorch's, the best of each, with its 95 % interval")
+    title = "Which is faster?   ← PyTorch | JAX →"
+    axes.set_title(title if tasks else f"{title}   no valid timing of both")
+    handles = [_handle(f"{f} faster", colour) for f, colour in FRAMEWORKS.items()]
+    handles.append(_handle("level within the interval", LEVEL))
+    if len(found) > 1:
+        handles += [
+            _handle(_short(each.name), "black", MARKERS[number % len(MARKERS)])
+            for number, each in enumerate(found)
+        ]
+    drawing.legend(handles=handles, loc="outside upper left", ncols=3 if len(found) == 1 else 1)
+    sign(drawing, [each.stamp for each in found])
+    return drawing
+
+
+def sign(drawing: Figure, stamps: Sequence[str]) -> None:
+    """Writes below a figure what it was measured with."""
+    lines = [line for text in stamps for line in _broken(text)]
+    drawing.supxlabel("\n".join(lines), fontsize=6.5, color="#555555", x=0.01, ha="left")
+
+
+def _broken(text: str) -> list[str]:
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if len(longer) > STAMP:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _dot(axes: Axes, at: float, task: Task, ratio: Estimate, marker: str) -> None:
+    colour = LEVEL
+    if ratio.low > 1:
+        colour = FRAMEWORKS["JAX"]
+    elif ratio.high < 1:
+        colour = FRAMEWORKS["PyTorch"]
+    dash = DASHES[PRECISIONS[task.precision]]
+    axes.plot([ratio.low, ratio.high], [at, at], dash, color=colour, linewidth=1.8)
+    axes.plot([ratio.median], [at], marker, color=colour, markersize=6)
+    axes.annotate(
+        f"{ratio.median:.2f}", (ratio.high, at), xytext=(5, 0), textcoords="offset points",
+        va="center", fontsize=7.5, color=colour,
+    )  # fmt: skip
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis that has 1, and so many ticks as can be read."""
+    low, high = min([*values, 0.9]), max([*values, 1.1])
+    axes.set_xscale("log")
+    axes.set_xlim(low / 1.08, high * 1.18)
+    steps = (1, 1.5, 2, 3, 5, 7) if high / low < 30 else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    if high / low < 3:
+        step = 0.1 if high - low < 0.8 else 0.25
+        first, last = math.ceil(low / step), math.floor(high * 1.1 / step)
+        axes.set_xticks([step * number for number in range(first, last + 1)])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _name(task: Task) -> str:
+    precision = "" if task.precision == "float32" else f", {PRECISIONS[task.precision]}"
+    if task.precision == "tf32":
+        precision = ", TF32"
+    return f"{task.mode} {task.model}, batch {task.batch_size}{precision}"
+
+
+def _short(name: str) -> str:
+    return name.partition(";")[0]
+
+
+def _handle(label: str, colour: str, marker: str = "o") -> Line2D:
+    return Line2D([], [], color=colour, marker=marker, linestyle="none", label=label)
