@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.gallery import gallery
 from benchmarks.speed_figures import (
     ROOT,
     again,
@@ -48,7 +49,17 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("speed", "machines", "ports", "seeds", "cnn-vs-resnet", "results", "gpu")
+        for name in (
+            "speed",
+            "cpu",
+            "machines",
+            "ports",
+            "seeds",
+            "cnn-vs-resnet",
+            "results",
+            "gpu",
+            "gallery",
+        )
     ),
 )
 BEGIN, END = "<!-- figures: ", "<!-- end -->"
@@ -349,6 +360,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "training": training,
     "trained": trained,
     "planted": planted,
+    "gallery": gallery,
     "results": results,
     "speed": speed,
     "again": again,

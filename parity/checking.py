@@ -69,19 +69,22 @@ def check(
         NotTheSame: a rung failed; each that fails comes with a diagnosis.
         InputError: no such rung, or a pair that cannot be compared.
     """
-    found = list(
-        climb_all(
-            pair,
-            rungs,
-            seed=seed,
-            batches=batches,
-            steps=steps,
-            jit=jit,
-            dtypes=dtypes,
-            accept=accept,
-            strict_float64=strict_float64,
-        )
+    __tracebackhide__ = True  # pytest shows the test's line and the message, and nothing of this
+    climbed = climb_all(
+        pair,
+        rungs,
+        seed=seed,
+        batches=batches,
+        steps=steps,
+        jit=jit,
+        dtypes=dtypes,
+        accept=accept,
+        strict_float64=strict_float64,
     )
+    try:
+        found = list(climbed)
+    except InputError as error:  # its message has all: the place in the user's file, too
+        raise error.with_traceback(None) from None
     if any(r.passed is False for r in found):
         raise NotTheSame(found)
     return found

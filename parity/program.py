@@ -199,9 +199,13 @@ def _need_torch() -> None:
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Does what a command line asks for, and exits."""
-    if (name := " ".join(arguments[:2])) in COMMANDS:  # of two words
-        arguments = [name, *arguments[2:]]
-    cli.run(main, _options, args=arguments, prog="parity", examples=EXAMPLES)
+    cli.run(main, _options, args=named(arguments), prog="parity", examples=EXAMPLES)
+
+
+def named(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments, with the name of a command of two words as one."""
+    name = " ".join(arguments[:2])
+    return [name, *arguments[2:]] if name in COMMANDS else arguments
 
 
 def _options(arguments: Sequence[str]) -> Any:

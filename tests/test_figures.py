@@ -100,6 +100,7 @@ DEFINED = {
         "16 times", "4 times", "8,192 times", "10 minutes",
     },
     "results": {"24 GiB", "0.10", "0.12", "2.14"},  # the machine
+    "extending": {"1e-3"},  # Optax's decay
     "gpu": {"80GB", "0.11", "2.11"},
     "speed": {"16 times"},  # a tolerance
     "models": {"4.2"},  # a section of He et al.'s

@@ -68,8 +68,8 @@ def test_help_ends_with_two_examples_and_shows_no_none(command):
 
 @pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
 def test_examples_are_commands(line):
-    from parity.program import Options
+    from parity.program import Options, named
     from parity.shell import cli
 
     program, *arguments = line.split()
-    assert program == "parity" and cli.parse(Options, arguments, prog="parity")
+    assert program == "parity" and cli.parse(Options, named(arguments), prog="parity")

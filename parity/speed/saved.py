@@ -83,7 +83,7 @@ def _report(told: Mapping[str, Any]) -> SpeedReport:
     return SpeedReport(
         environment,
         dict(told["data"]),
-        {"busy": False, **told["options"]},
+        {"busy": False, "roofline": True, **told["options"]},  # earlier versions lack them
         float(told["other_cores_before"]),
         tuple(_result(task) for task in told["tasks"]),
         tuple(_training(training) for training in told["notebook"]),

@@ -3,12 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from ports import equinox_nets as nets
 
 from parity.checking import climb_all
 from parity.pairs.fixed_leaves import Fixed, hidden, shown
-
-pytest.importorskip("equinox")
-from ports import equinox_nets as nets  # noqa: E402
 
 FIRST = "forward", "loss", "gradients", "batch_stats"
 

@@ -1,8 +1,9 @@
 """Equinox modules as the variables: parameters beside functions, flags and a state."""
 
 from functools import partial
+from typing import Any
 
-import equinox as eqx  # pyright: ignore[reportMissingImports]
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,9 +131,9 @@ class TorchConvNet(nn.Module):
 
 class EquinoxConvNet(eqx.Module):
     conv1: eqx.nn.Conv2d
-    bn1: eqx.Module
+    bn1: Any
     conv2: eqx.nn.Conv2d
-    bn2: eqx.Module
+    bn2: Any
     fc: eqx.nn.Linear
 
     def __init__(self, norm, strides):
