@@ -69,7 +69,8 @@ def _diagnosis(diagnosis: Content) -> list[Markup]:
         class_="path",
     )
     found = [path] if diagnosis["module"] else []
-    return [*why, *found, tag("p", diagnosis["text"])]
+    text = diagnosis["text"].removesuffix(f" Cause: {cause}.")  # it stands above
+    return [*why, *found, tag("p", text)]
 
 
 def _error(value: float | None) -> str:

@@ -79,7 +79,7 @@ nav a { padding: 4px 0; }
 .cards { gap: 14px; align-items: start; }
 .cards.only { grid-template-columns: 1fr; }
 .card .cause { font-size: 1.1rem; }
-.followers { margin: 14px 0 0; padding: 0 0 0 20px; max-width: 100ch; overflow-wrap: anywhere; }
+.followers { margin: 14px 0 0; padding: 0 0 0 20px; overflow-wrap: anywhere; }
 .card {
   background: var(--surface); border: 1px solid var(--line); border-left: 5px solid var(--fail);
   border-radius: 6px; padding: 12px 14px; min-width: 0;

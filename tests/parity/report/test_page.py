@@ -111,6 +111,14 @@ def test_a_failure_says_where_and_why(page):
     assert card.index("Cause:") < card.index("just before it")
 
 
+def test_a_cause_is_told_once():
+    made = content()
+    why = result(made, "resnet18", "forward")["diagnosis"]
+    why["text"] = f"first departs: layer2.0.bn2. Cause: {why['cause']}."
+    card = Page(to_html(made)).all("article")[0]["text"]
+    assert card.count(why["cause"]) == 1 and "first departs: layer2.0.bn2." in card
+
+
 def test_what_follows_from_a_failure_is_one_line_that_says_so(page):
     lines = [item["text"] for item in page.all("li") if "ul" in item["in"] and "·" in item["text"]]
     assert len(lines) == 12
