@@ -165,17 +165,17 @@ def _steps(rng: np.random.Generator, scale: float) -> list[dict[str, Any]]:
 def _comparison() -> list[dict[str, Any]]:
     rows = (
         ("simple_cnn", "JAX", 2_122_186, 15_700_000, 29.6, [1.230, 0.849, 0.655, 0.488, 0.339],
-         0.7284, "5 epochs", [0.64, 0.69, 0.72, 0.73, 0.7285]),
+         0.7284, "5 epochs", [0.64, 0.69, 0.72, 0.73, 0.7285], "epoch"),
         ("simple_cnn", "PyTorch", 2_122_186, 15_400_000, 39.7, [1.228, 0.849, 0.653, 0.482, 0.328],
-         0.7268, "5 epochs", [0.64, 0.69, 0.71, 0.73, 0.7265]),
+         0.7268, "5 epochs", [0.64, 0.69, 0.71, 0.73, 0.7265], "epoch"),
         ("resnet18", "JAX", 11_181_642, 60_500_000, 119.8, [2.477, 1.955, 1.818, 1.759, 1.649],
-         0.4150, "1,860 of 15,625 steps", [0.25, 0.31, 0.35, 0.38, 0.415]),
+         0.4150, "1,860 of 15,625 steps", [0.25, 0.31, 0.35, 0.38, 0.415], "part"),
         ("resnet18", "PyTorch", 11_181_642, 74_000_000, 224.6, [2.439, 1.906, 1.773, 1.702, 1.605],
-         0.4248, "1,860 of 15,625 steps", [0.26, 0.3, 0.36, 0.37, 0.425]),
+         0.4248, "1,860 of 15,625 steps", [0.26, 0.3, 0.36, 0.37, 0.425], "part"),
     )  # fmt: skip
     keys = (
         "model", "framework", "parameters", "forward_flops", "epoch_seconds", "losses", "accuracy",
-        "extent", "accuracies",
+        "extent", "accuracies", "unit",
     )  # fmt: skip
     return [dict(zip(keys, row, strict=True)) for row in rows]
 

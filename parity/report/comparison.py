@@ -23,7 +23,7 @@ class Row:
     convolutions and linear layers, XLA all operations of what it was given, without the products
     with padding that this project leaves out. `epoch_seconds` is an epoch's steps times a step's
     median time. `losses` has one for each epoch or part that `extent` says was trained, and
-    `accuracies` that of the first test images after each.
+    `accuracies` that of the first test images after each; `unit` is "epoch" or "part".
     """
 
     model: str
@@ -35,6 +35,7 @@ class Row:
     accuracy: float
     extent: str
     accuracies: list[float] = dataclasses.field(default_factory=list)
+    unit: str = "epoch"
 
 
 def compare(pair: ModelPair, outcome: Outcome, images: int) -> list[Row]:
@@ -52,6 +53,7 @@ def compare(pair: ModelPair, outcome: Outcome, images: int) -> list[Row]:
             training.accuracy,
             outcome.plan.extent,
             training.checkpoints,
+            outcome.plan.unit,
         )
         for training in outcome.trainings
     ]

@@ -68,7 +68,7 @@ def _figures(rows: Sequence[Content]) -> Iterator[Markup]:
             if not pairs:
                 continue
             extent = mine[0]["extent"]
-            unit = "epoch" if "epoch" in extent else "part of the training"
+            unit = "epoch" if mine[0]["unit"] == "epoch" else "part of the training"
             x = range(1, len(pairs) + 1)
             plot = plots.curves(f"{key}-{number}", (unit, label), x, ours, theirs, plots.NARROW)
             points = [{"x": at, "a": a, "b": b} for at, (a, b) in zip(x, pairs, strict=True)]
