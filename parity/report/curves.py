@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from jax_impl.errors import InputError, shown
-from parity.report.picture import STYLE, hues, image
+from parity.report.picture import STYLE, drawable, hues, image
 from parity.shell.files import write_whole
 
 SUFFIXES = (".png", ".svg")
@@ -89,7 +88,7 @@ def check_suffix(path: Path) -> None:
 def figure(runs: Sequence[Run]) -> Figure:
     """The drawing itself: losses on the left, accuracies on the right, a legend below."""
     handles = [
-        Line2D([], [], color=hue, linewidth=2, label=_printable(label))
+        Line2D([], [], color=hue, linewidth=2, label=_label(label))
         for label, hue in zip(_labels(runs), hues(len(runs)), strict=True)
     ]
     handles += _styles(runs)
@@ -112,7 +111,7 @@ def figure(runs: Sequence[Run]) -> Figure:
             MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
         )
         axes.set_xlim(min(epochs) - space, max(epochs) + space)
-    drawn.suptitle(_printable(_title(runs)), x=0.01, y=1 - 0.1 / height, ha="left", fontsize=11)
+    drawn.suptitle(_label(_title(runs)), x=0.01, y=1 - 0.1 / height, ha="left", fontsize=11)
     drawn.legend(handles=handles, loc="lower left", ncols=columns)
     return drawn
 
@@ -236,8 +235,7 @@ def _framework(name: str) -> str:
     return FRAMEWORKS.get(name, shown(name, 20))
 
 
-def _printable(text: str) -> str:
-    """Escaped where the font has no such letter, which matplotlib would warn of."""
-    there = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
-    text = "".join(c if ord(c) in there else ascii(c)[1:-1] for c in text)
+def _label(text: str) -> str:
+    """As the font can draw it, and as no legend leaves it out."""
+    text = drawable(text)
     return f" {text}" if text.startswith("_") else text  # a legend leaves such a label out

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import matplotlib.style
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from jax_impl.errors import shown
 from parity.report.evaluation import Evaluation
+from parity.report.picture import drawable
 
 CONFUSION, ERRORS = "confusion.png", "errors.png"
 
@@ -122,6 +122,5 @@ def _wrapped(text: str, most: int) -> str:
 
 
 def _printable(text: str, most: int) -> str:
-    """Shortened, and escaped where the font has no such letter, which matplotlib would warn of."""
-    there = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
-    return shown("".join(c if ord(c) in there else ascii(c)[1:-1] for c in text), most)
+    """As the font can draw it, shortened."""
+    return shown(drawable(text), most)

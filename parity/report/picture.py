@@ -3,7 +3,7 @@
 import io
 from typing import Any, Literal
 
-from matplotlib import colormaps
+from matplotlib import colormaps, font_manager
 from matplotlib.figure import Figure
 
 DPI = 150
@@ -45,3 +45,9 @@ def image(figure: Figure, kind: Literal["png", "svg"], dpi: int = DPI) -> bytes:
     metadata: Any = {"Date": None} if kind == "svg" else {}
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
+
+
+def drawable(text: str) -> str:
+    """Escaped where the font has no such letter, which matplotlib would warn of."""
+    there = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
+    return "".join(c if ord(c) in there else ascii(c)[1:-1] for c in text)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from jax_impl.errors import shown
 from parity.report.columns import columns
 from parity.speed import statistics
 from parity.speed.results import FRAMEWORKS, SpeedReport, TaskResult, throughput
@@ -33,7 +34,7 @@ def _environment(before: SpeedReport, after: SpeedReport) -> Iterator[str]:
             changed = True
             yield f"{name}: {_said(old.get(name))} -> {_said(new.get(name))}"
     for what, missing in (("packages", None), ("variables", "not set")):
-        first, second = (dict(side.get(what) or {}) for side in (old, new))
+        first, second = (side[what] for side in (old, new))
         for name in dict.fromkeys((*first, *second)):
             one, other = first.get(name, missing), second.get(name, missing)
             if one != other:
@@ -44,7 +45,7 @@ def _environment(before: SpeedReport, after: SpeedReport) -> Iterator[str]:
 
 
 def _said(value: object) -> str:
-    return "unknown" if value is None else str(value)
+    return "unknown" if value is None else shown(str(value))
 
 
 def _task(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from parity.report.picture import DASHES, FRAMEWORKS
+from parity.report.picture import DASHES, FRAMEWORKS, drawable
 from parity.speed.results import SpeedReport, TaskResult
 from parity.speed.saved import machine, run
 from parity.speed.statistics import Estimate
@@ -57,9 +58,12 @@ def _ratio(report: SpeedReport, result: TaskResult) -> Estimate | None:
 
 
 def figure(found: Sequence[Machine]) -> Figure:
-    """A dot with its 95 % interval at JAX's throughput over PyTorch's, and a line at 1."""
+    """A dot with its 95 % interval at JAX's throughput over PyTorch's, and a line at 1.
+
+    At least one of the machines has a ratio.
+    """
     tasks = list(dict.fromkeys(task for each in found for task in each.ratios))
-    height = 1.5 + ROW * max(1, len(tasks)) * (1 + 0.45 * (len(found) - 1)) + 0.2 * len(found)
+    height = 1.5 + ROW * len(tasks) * (1 + 0.45 * (len(found) - 1)) + 0.2 * len(found)
     drawing = Figure((WIDTH, height), layout="constrained")
     axes = drawing.add_subplot()
     for number, each in enumerate(found):
@@ -68,18 +72,17 @@ def figure(found: Sequence[Machine]) -> Figure:
             if task in each.ratios:
                 _dot(axes, row + shift, task, each.ratios[task], MARKERS[number % len(MARKERS)])
     axes.axvline(1, color="black", linewidth=1, zorder=1)
-    axes.set_yticks(range(len(tasks)), [_name(task) for task in tasks])
-    axes.set_ylim(max(len(tasks), 1) - 0.4, -0.6)
+    axes.set_yticks(range(len(tasks)), [drawable(_name(task)) for task in tasks])
+    axes.set_ylim(len(tasks) - 0.4, -0.6)
     _scale(axes, [value for each in found for e in each.ratios.values() for value in e])
     axes.grid(axis="x")
     axes.set_xlabel("JAX's throughput / PyTorch's, the best of each, with its 95 % interval")
-    title = "Which is faster?   ← PyTorch | JAX →"
-    axes.set_title(title if tasks else f"{title}   no valid timing of both")
+    axes.set_title("Which is faster?   ← PyTorch | JAX →")
     handles = [_handle(f"{f} faster", colour) for f, colour in FRAMEWORKS.items()]
     handles.append(_handle("level within the interval", LEVEL))
     if len(found) > 1:
         handles += [
-            _handle(_short(each.name), "black", MARKERS[number % len(MARKERS)])
+            _handle(drawable(_short(each.name)), "black", MARKERS[number % len(MARKERS)])
             for number, each in enumerate(found)
         ]
     drawing.legend(handles=handles, loc="outside upper left", ncols=3 if len(found) == 1 else 1)
@@ -89,19 +92,8 @@ def figure(found: Sequence[Machine]) -> Figure:
 
 def sign(drawing: Figure, stamps: Sequence[str]) -> None:
     """Writes below a figure what it was measured with."""
-    lines = [line for text in stamps for line in _broken(text)]
+    lines = [line for text in stamps for line in textwrap.wrap(drawable(text), STAMP)]
     drawing.supxlabel("\n".join(lines), fontsize=6.5, color="#555555", x=0.01, ha="left")
-
-
-def _broken(text: str) -> list[str]:
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".lstrip()
-        if len(longer) > STAMP:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
 
 
 def _dot(axes: Axes, at: float, task: Task, ratio: Estimate, marker: str) -> None:

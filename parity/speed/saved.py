@@ -1,13 +1,11 @@
 """A run's speed.json, read again. Imports no framework."""
 
-import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from jax_impl.errors import InputError, one_line
+from jax_impl.errors import InputError, one_line, shown
 from parity.speed.checks import Reference
 from parity.speed.notebook import EpochResult, Training
 from parity.speed.results import FRAMEWORKS, SpeedReport, TaskResult
@@ -18,8 +16,22 @@ from parity.speed.workloads import Task
 JSON = "speed.json"
 MOST = 64 * 2**20
 """Bytes of a file that is read: a thousand times a long run's."""
-FACTS = ("cpu", "cores", "device", "python", "packages")
-"""Of the environment: what every run says of its machine."""
+ENVIRONMENT = {
+    "cpu": str,
+    "cores": int,
+    "device": str,
+    "python": str,
+    "packages": (str, type(None)),
+    "variables": str,
+    "commit": (str, type(None)),
+    "date": (str, type(None)),
+}
+"""What every run says of its machine, and what each may be, or each value of a dict."""
+HUGE = 1e100
+"""No size, no count and no time is larger."""
+LONGEST = 400
+"""Letters that a machine's name is shown with."""
+Made = TypeVar("Made")
 
 
 def read(path: Path) -> SpeedReport:
@@ -44,7 +56,7 @@ def read(path: Path) -> SpeedReport:
         raise InputError(f"{file} is larger than {MOST // 2**20} MiB: no {JSON} is")
     try:
         return _report(told)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         why = f"{type(error).__name__}: {one_line(error, 120)}"
         raise InputError(f"{file} is no report of `parity speed` ({why})") from error
 
@@ -52,20 +64,20 @@ def read(path: Path) -> SpeedReport:
 def machine(report: SpeedReport) -> str:
     """The machine and its software, in a line: runs that have it alike are put together."""
     told = report.environment
-    device = told["device"]
     where = f"{told['cpu']}, {told['cores']} cores"
-    if device != "cpu":
-        where = f"{device}, beside {where}"
+    if told["device"] != "cpu":
+        where = f"{told['device']}, beside {where}"
     versions = ", ".join(
         f"{name} {version}" for name, version in told["packages"].items() if version is not None
     )
-    return f"{where}; Python {told['python']}, {versions}"
+    return shown(f"{where}; Python {told['python']}, {versions}", LONGEST)
 
 
 def run(report: SpeedReport) -> str:
     """Its commit and its date, as far as they are known."""
     commit, date = (report.environment.get(name) for name in ("commit", "date"))
-    return ", ".join(str(text) for text in (commit and f"commit {commit}", date) if text)
+    told = ", ".join(str(text) for text in (commit and f"commit {commit}", date) if text)
+    return shown(told, LONGEST)
 
 
 def stamp(report: SpeedReport) -> str:
@@ -74,16 +86,21 @@ def stamp(report: SpeedReport) -> str:
 
 
 def _report(told: Mapping[str, Any]) -> SpeedReport:
-    environment = dict(told["environment"])
-    for name in FACTS:
-        environment[name]  # noqa: B018 - a file without it is none of ours
-    if not all(isinstance(environment[name], str) for name in ("cpu", "device", "python")):
-        raise TypeError("the environment names no machine")
-    environment["packages"] = dict(environment["packages"])
+    environment = {**told["environment"]}
+    for name in ("packages", "variables"):
+        environment[name] = dict(environment.get(name, {}))
+    for name, kinds in ENVIRONMENT.items():
+        values = environment.get(name)
+        for value in values.values() if isinstance(values, dict) else [values]:
+            if not isinstance(value, kinds):
+                raise TypeError(f"the environment's {name} is {one_line(ValueError(values), 40)}")
+    options = {"busy": False, "roofline": True, **told["options"]}  # earlier versions lack them
+    if not isinstance(options["busy"], bool):
+        raise TypeError(f"busy is {options['busy']}")
     return SpeedReport(
         environment,
         dict(told["data"]),
-        {"busy": False, "roofline": True, **told["options"]},  # earlier versions lack them
+        options,
         float(told["other_cores_before"]),
         tuple(_result(task) for task in told["tasks"]),
         tuple(_training(training) for training in told["notebook"]),
@@ -93,36 +110,59 @@ def _report(told: Mapping[str, Any]) -> SpeedReport:
 
 
 def _result(told: Mapping[str, Any]) -> TaskResult:
-    task = Task(told["model"], int(told["batch_size"]), told["mode"], told["precision"])
-    if not (isinstance(task.model, str) and task.batch_size > 0):
+    task = _made(Task, {name: told[name] for name in ("model", "batch_size", "mode", "precision")})
+    if not (task.model.isprintable() and task.batch_size > 0):
         raise ValueError(f"a task of {task.model!r} with batches of {task.batch_size}")
     reference, work, ceilings = (told.get(name) for name in ("reference", "work", "ceilings"))
     return TaskResult(
         task,
         tuple(_timing(task, timing) for timing in told["timings"]),
         reference and Reference(**{name: tuple(values) for name, values in reference.items()}),
-        work and Work(**work),
-        ceilings and Ceilings(**ceilings),
+        work and _made(Work, work),
+        ceilings and _made(Ceilings, ceilings),
     )
 
 
 def _timing(task: Task, told: Mapping[str, Any]) -> Timing:
-    if told["framework"] not in FRAMEWORKS:
-        raise ValueError(f"a framework {told['framework']!r}")
-    names = {field.name for field in dataclasses.fields(Timing)}
-    fields = {name: value for name, value in told.items() if name in names}
-    blocks = tuple(Block(**block) for block in told["blocks"])
+    if told["framework"] not in FRAMEWORKS or not str(told["variant"]).isprintable():
+        raise ValueError(f"a variant {told['variant']!r} of {told['framework']!r}")
+    blocks = tuple(_made(Block, block) for block in told["blocks"])
     for block in blocks:
-        if not (0 < block.seconds < math.inf and 0 < block.steps < math.inf):
+        if not (block.seconds > 0 and block.steps > 0):
             raise ValueError(f"a block of {block.steps} steps in {block.seconds} s")
-    lists = {name: tuple(told[name]) for name in ("losses", "warm_up")}
-    return Timing(**{**fields, **lists, "task": task, "blocks": blocks})
+    return _made(Timing, told, task=task, blocks=blocks)
 
 
 def _training(told: Mapping[str, Any]) -> Training:
-    names = {field.name for field in dataclasses.fields(Training)}
-    fields = {name: value for name, value in told.items() if name in names}
-    epochs = tuple(EpochResult(**epoch) for epoch in told["epochs"])
-    if not epochs:
-        raise ValueError("a training without epochs")
-    return Training(**{**fields, "epochs": epochs})
+    return _made(Training, told, epochs=tuple(_made(EpochResult, e) for e in told["epochs"]))
+
+
+def _made(kind: type[Made], told: Mapping[str, Any], **known: Any) -> Made:
+    """A dataclass of a file's fields, each of the type that it has; others are left out.
+
+    Raises:
+        TypeError: a field is of another type, or is missing.
+    """
+    fields = dict(known)
+    for name, hint in get_type_hints(kind).items():
+        if name in told and name not in known:
+            value = tuple(told[name]) if get_origin(hint) is tuple else told[name]
+            if not _fits(value, hint):
+                raise TypeError(f"{name} of {kind.__name__} is {one_line(ValueError(value), 40)}")
+            fields[name] = value
+    return kind(**fields)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a JSON file may stand for one of this type; null may for any number."""
+    kinds = get_args(hint)
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in kinds
+    if get_origin(hint) is tuple:
+        return all(_fits(each, kinds[0] | None) for each in value)
+    if kinds:
+        return any(_fits(value, kind) for kind in kinds)
+    if hint in (int, float):
+        numbers = int if hint is int else (int, float)
+        return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) < HUGE
+    return isinstance(value, hint)
