@@ -7,8 +7,8 @@ from benchmarks.speed_figures import load, table
 CURES = {
     "same padding in the stem": "`padding=((3, 3), (3, 3))`, PyTorch's numbers, in the place of "
     "`'SAME'`, which puts the odd pixel behind",
-    "a true convolution": "`kernel[::-1, ::-1]`: PyTorch correlates, and so does "
-    "`lax.conv_general_dilated`",
+    "a true convolution": "`lax.conv_general_dilated`, which correlates as PyTorch does, of the "
+    "kernel as it is",
     "kernel in the order w h": "`weight.transpose(2, 3, 1, 0)`: OIHW to HWIO",
     "kernel in the order h w o i": "`weight.transpose(2, 3, 1, 0)`: OIHW to HWIO",
     "bottleneck stride on the 1x1": "the stride is on the 3x3 convolution (torchvision's V1.5)",
@@ -19,7 +19,8 @@ CURES = {
     "gelu by tanh": "`jax.nn.gelu(x, approximate=False)`; Flax's default is the approximation",
     "dropout in eval mode": "`deterministic=True` (Linen), `model.eval()` (NNX), "
     "`eqx.nn.inference_mode(model)` in evaluation",
-    "ceil mode": "`padding` that PyTorch's `ceil_mode` implies on one side only",
+    "ceil mode": "`padding='VALID'`: PyTorch leaves out what does not fill a window, unless "
+    "`ceil_mode=True`",
     "same pooling": "`nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))`",
     "eps 1e-3": "`epsilon=1e-5`: a default differs from PyTorch's",
     "frozen statistics": "`use_running_average=not train`, from the caller to the layer",
@@ -45,7 +46,8 @@ CURES = {
     "summed loss": "`.mean()` over the examples",
     "softmax twice": "give logits to `softmax_cross_entropy`",
     "smoothed by default": "`label_smoothing=0`",
-    "shared ties": "PyTorch gives a window's gradient to its first maximum",
+    "shared ties": "`nn.max_pool`, whose gradient goes to one maximum, as PyTorch's does; that of "
+    "`jnp.max` over windows is shared",
     "adam eps inside the root": "`eps_root=0`, and `eps` outside",
     "adamw with coupled decay": "`optax.adamw`: decay that does not pass through the moments",
     "adam with decoupled decay": "`optax.chain(optax.add_decayed_weights(d), optax.adam(lr))` for "
