@@ -27,7 +27,7 @@ from jax_impl.models import registry
 from parity.shell import cli
 from parity.shell.environment import describe
 from parity.shell.files import to_json, write_whole
-from parity.shell.options import TrainOptions
+from parity.shell.train_options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 BAR = 0.02

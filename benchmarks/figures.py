@@ -41,7 +41,7 @@ from benchmarks.study_figures import (
 from benchmarks.training_figures import metrics, trained, training
 from jax_impl.errors import InputError
 from parity.ladder.result import Result
-from parity.report.report import line
+from parity.report.report import Report, line
 from parity.shell import cli
 from parity.shell.files import write_whole
 
@@ -116,9 +116,14 @@ def sample() -> str:
     for side in report["comparison"][:2]:
         lines += [f"{side['model']} in {side['framework']}:", *printed(side)]
     lines += [line(each) for each in results if each.rung == "accuracy"]
-    lines += ["...", f"PASSED: all {len(report['results'])} checks"]
+    lines += ["...", _verdict(report["results"])]
     lines += ["report: runs/parity-20261124-201042/report.html, report.md and report.json"]
     return indented(lines)
+
+
+def _verdict(results: list[dict[str, Any]]) -> str:
+    found = [Result(**row) for row in results]
+    return Report({}, {}, found, []).verdict
 
 
 def printed(side: dict[str, Any]) -> list[str]:

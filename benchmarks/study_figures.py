@@ -70,7 +70,7 @@ def in_short() -> str:
 
 
 def resnets() -> str:
-    """The family of the document, at the size of its images."""
+    """The family that the notebook names, at the size of its images."""
     rows = []
     for name in FAMILY:
         spec = registry.parse(name)

@@ -1,9 +1,13 @@
 """The ladder on one pair: every rung in order, and a diagnosis of each that fails."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-from jax_impl.errors import InputError
+import numpy as np
+
+from jax_impl.errors import InputError, one_line, shown
 from parity.diagnosis import CANNOT_RUN, Known, diagnose
 from parity.ladder.numeric import climb
 from parity.ladder.result import Comparison, Result, nothing, result
@@ -36,7 +40,8 @@ class NotTheSame(AssertionError):
                 f"  {r.rung} {r.dtype}: {r.measured:.3g}, at most {r.tolerance:.3g} {r.unit} "
                 f"({r.detail})"
             )
-        lines += [f"  {r.rung}: {r.diagnosis.text}" for r in failed if r.diagnosis is not None]
+        told = (f"  {r.rung} {r.dtype}: {r.diagnosis.text}" for r in failed if r.diagnosis)
+        lines += dict.fromkeys(told)
         super().__init__("\n".join(lines))
 
 
@@ -127,13 +132,16 @@ def climb_all(
 
     `tell` is told what is done next.
     """
+    if not isinstance(pair, Pair):
+        way = "call it" if inspect.isfunction(pair) else "give a parity.Pair"
+        raise InputError(f"the pair is {one_line(ValueError(repr(pair)), 60)}: {way}")
     pair = dataclasses.replace(
         pair,
-        modes=_names(pair.modes),
-        dtypes=_names(pair.dtypes if dtypes is None else dtypes),
-        accept=(*_names(pair.accept), *_names(accept)),
+        modes=_names(pair.modes, "modes"),
+        dtypes=_names(pair.dtypes if dtypes is None else dtypes, "dtypes"),
+        accept=(*_names(pair.accept, "accept"), *_names(accept, "accept")),
     )
-    chosen, rungs = pair.dtypes, _names(rungs)
+    chosen, rungs = pair.dtypes, _names(rungs, "rungs")
     _check_names(rungs, RUNGS, "rung")
     _check_names(chosen, DTYPES, "precision")
     _check_names(pair.modes, MODES, "mode")
@@ -144,10 +152,12 @@ def climb_all(
             raise InputError(f"{pair.name}: accept={name!r} would accept anything: say more words")
     if not (pair.name.isprintable() and pair.name.strip()):
         raise InputError(f"a pair is named {pair.name!r}: give it a name that can be printed")
-    if steps < 1:
-        raise InputError(f"{pair.name}: steps is {steps}: give 1 or more")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"{pair.name}: seed is {seed}: give 0 to 2^32 - 1")
+    if not _is_whole(steps) or steps < 1:
+        raise InputError(f"{pair.name}: steps is {steps!r}: give a whole number of 1 or more")
+    if not _is_whole(seed) or not 0 <= seed < 2**32:
+        raise InputError(f"{pair.name}: seed is {seed!r}: give 0 to 2^32 - 1")
+    if batches is not None:
+        batches = _batches(batches, pair.name)
     check_parameters(pair)
     if batches is None:
         pair, examples = prepared(pair)
@@ -198,9 +208,26 @@ COMMON_WORDS = {"a", "an", "and", "as", "at", "by", "in", "is", "it", "not", "of
 """No cause is accepted by these alone."""
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+def _names(given: str | Sequence[str], what: str) -> tuple[str, ...]:
     """One name, or several."""
-    return (given,) if isinstance(given, str) else tuple(given)
+    found = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else (*given,)
+    for name in found:
+        if not isinstance(name, str):
+            raise InputError(f"{what} has {shown(repr(name))}: give names, each a text")
+    return found
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _batches(given: Any, name: str) -> list[Batch]:
+    found = [*given] if isinstance(given, Iterable) else [given]
+    for batch in found:
+        if not isinstance(batch, Batch):
+            kind = type(batch).__name__
+            raise InputError(f"{name}: batches has a {kind}: give a list of parity.Batch")
+    return found
 
 
 def _check_names(names: Sequence[str], known: Sequence[str], what: str) -> None:

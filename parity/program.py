@@ -1,6 +1,5 @@
 """The commands of `parity`: each is one file of `parity.commands`."""
 
-import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -32,10 +31,10 @@ from parity.shell.options import (
     RecipesOptions,
     RunOptions,
     SpeedOptions,
-    TrainOptions,
 )
 from parity.shell.recipes import RECIPES, check_run
 from parity.shell.study_options import StudyOptions
+from parity.shell.train_options import TrainOptions
 from parity.shell.use_options import EvaluateOptions, ExportOptions, PredictOptions
 
 COMMANDS: dict[str, type] = {
@@ -163,11 +162,14 @@ def main(options: Any) -> int | None:
 
 def _list() -> int:
     print("models, with their options:")
-    for name, entry in registry.MODELS.items():
-        print(f"  {name:16}", *(field.name for field in dataclasses.fields(entry.options)))
-    print("rungs:")
-    for rung, purpose in RUNG_PURPOSES.items():
-        print(f"  {rung:12} {purpose}")
+    width = shutil.get_terminal_size().columns
+    models = {name: " ".join(registry.options_of(name)) for name in registry.MODELS}
+    for title, column, lines in (("", 16, models), ("rungs:", 12, RUNG_PURPOSES)):
+        if title:
+            print(title)
+        for name, text in lines.items():
+            first, rest = f"  {name:{column}} ", " " * (column + 3)
+            print(textwrap.fill(text, width, initial_indent=first, subsequent_indent=rest))
     return 0
 
 

@@ -188,7 +188,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def trained(tmp_path_factory) -> Path:
     """The run directory of a small net's training in PyTorch on digits, which is mostly right."""
     from parity.commands import train_torch
-    from parity.shell.options import TrainOptions
+    from parity.shell.train_options import TrainOptions
 
     out, small = tmp_path_factory.mktemp("trained") / "run", "simple_cnn:channels=4,6:hidden=16"
     options = TrainOptions(

@@ -86,7 +86,7 @@ def test_what_a_study_came_to_says_what_is_missing(tmp_path, monkeypatch):
         text = study_figures.choose_cnn()
         assert f"{len(some)} of {whole['planned']} trainings are over" in text
         assert "Chosen by its validation accuracy" in text
-        assert ("- 1 of 25 were not trained yet; of the others:" in text) is missing
+        assert ("- Of 25 kinds of training 1 are missing from what follows." in text) is missing
 
 
 NUMBER = re.compile(

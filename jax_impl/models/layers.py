@@ -83,11 +83,12 @@ class BatchNorm2d(nnx.Module):
     """`torch.nn.BatchNorm2d`: momentum 0.1, eps 1e-5, two-pass variance, unbiased running one.
 
     With momentum None the running statistics are the plain average of all batches'. As in PyTorch,
-    inputs of half precision are normalised in float32.
+    inputs of half precision are normalised in float32. In training a batch is normalised in
+    `parts`, each by itself, and the running statistics are of the first.
     """
 
     def __init__(self, channels: int, *, momentum: float | None = 0.1, eps: float = 1e-5):
-        self.momentum, self.eps = momentum, eps
+        self.momentum, self.eps, self.parts = momentum, eps, 1
         self.scale = nnx.Param(np.ones(channels, np.float32))
         self.bias = nnx.Param(np.zeros(channels, np.float32))
         self.mean = nnx.BatchStat(np.zeros(channels, np.float32))
@@ -100,15 +101,8 @@ class BatchNorm2d(nnx.Module):
         x = x.astype(jnp.promote_types(given, jnp.float32))
         mean, var = self.mean[...], self.var[...]
         if train:
-            count = x.size // x.shape[-1]
-            if count < 2:
-                raise InputError(
-                    f"batch normalisation in training needs more than one value a channel, and "
-                    f"input {x.shape} has one: use a larger batch or larger images"
-                )
-            scale, bias = self.scale[...], self.bias[...]
-            normalised: Any = batch_norm.batch_norm(x, scale, bias, self.eps)
-            y, batch_mean, batch_var = normalised
+            y, batch_mean, batch_var = self._normalised(x)
+            count = -(-len(x) // self.parts) * math.prod(x.shape[1:-1])
             unbiased = batch_var * (count / (count - 1))
             batches = self.num_batches_tracked[...] + 1
             share = 1 / batches.astype(x.dtype) if self.momentum is None else self.momentum
@@ -119,6 +113,21 @@ class BatchNorm2d(nnx.Module):
             return y.astype(given)
         x = (x - mean) * (jax.lax.rsqrt(var + self.eps) * self.scale[...]) + self.bias[...]
         return x.astype(given)
+
+    def _normalised(self, x: jax.Array) -> Any:
+        """By the batch; and the mean and biased variance that the running ones are moved by."""
+        least = len(x) // self.parts * math.prod(x.shape[1:-1])
+        if least < 2:
+            where = f", of {self.parts} devices each its own" if self.parts > 1 else ""
+            values = "one" if least else "none"
+            raise InputError(
+                f"batch normalisation in training needs more than one value a channel, and "
+                f"input {x.shape} has {values}{where}: use a larger batch or larger images"
+            )
+        arguments = x, self.scale[...], self.bias[...], self.eps
+        if self.parts > 1:
+            return batch_norm.batch_norm_of_parts(*arguments, self.parts)
+        return batch_norm.batch_norm(*arguments)
 
 
 class Sequential(nnx.Module):

@@ -86,14 +86,15 @@ def create_model(name: str, **options: Any) -> Model:
     return from_spec(registry.create_spec(name, **options))
 
 
-def from_spec(spec: registry.Spec) -> Model:
-    """The model that a `registry.Spec` describes."""
+def from_spec(spec: registry.Spec, parts: int = 1) -> Model:
+    """The model that a `registry.Spec` describes; `parts` is `from_module`'s."""
     if isinstance(spec.options, registry.CNNOptions):
-        return from_module(str(spec), partial(SimpleCNN, spec.options))
-    return from_module(str(spec), partial(_NETS[spec.entry.block], spec.entry, spec.options))
+        return from_module(str(spec), partial(SimpleCNN, spec.options), parts)
+    build = partial(_NETS[spec.entry.block], spec.entry, spec.options)
+    return from_module(str(spec), build, parts)
 
 
-def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
+def from_module(name: str, build: Callable[..., nnx.Module], parts: int = 1) -> Model:
     """A Flax NNX module as a pair of pure functions.
 
     Args:
@@ -102,8 +103,13 @@ def from_module(name: str, build: Callable[..., nnx.Module]) -> Model:
             `Generator`; `build(rng=None)` with zeros, for its shapes alone. The module is called as
             `module(images, train)`; its attribute `head`, if any, is the path of the last linear
             layer.
+        parts: of a batch in training, in each of which every `BatchNorm2d` normalises by itself:
+            as many as there are devices, where each has statistics of its own.
     """
     skeleton = build(rng=None)
+    for _, module in nnx.iter_modules(skeleton):
+        if isinstance(module, BatchNorm2d):
+            module.parts = parts
     graph, *states = nnx.split(skeleton, nnx.Param, nnx.BatchStat)
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),

@@ -232,6 +232,13 @@ def _checked(what: str, value: Any, default: Any) -> Any:
     return value
 
 
+def options_of(name: str) -> list[str]:
+    """The options that the model `name` takes."""
+    entry = MODELS[name]
+    found = [field.name for field in dataclasses.fields(entry.options)]
+    return [x for x in found if entry.block != "basic" or x != "replace_stride_with_dilation"]
+
+
 def _check(spec: Spec) -> None:
     """What a value's type does not tell."""
     options = spec.options

@@ -44,3 +44,28 @@ def _batch_norm_backward(eps: float, saved, gradients: tuple[jax.Array, jax.Arra
 
 
 batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
+
+
+def batch_norm_of_parts(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float, parts: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`batch_norm` of each of `parts` of the batch on its own, as DistributedDataParallel's are.
+
+    Of n examples the first n % parts parts have one more than the others, as of
+    `torch.tensor_split`.
+
+    Returns:
+        the normalised x, and by channel the first part's mean and biased variance: PyTorch's first
+        process gives its buffers to the others before each step.
+    """
+    each = jax.vmap(partial(batch_norm, eps=eps), (0, None, None))
+    least, larger = divmod(len(x), parts)
+    found, start = [], 0
+    for count, size in ((larger, least + 1), (parts - larger, least)):
+        if count:
+            own = x[start : start + count * size].reshape(count, size, *x.shape[1:])
+            found.append(each(own, scale, bias))
+            start += count * size
+    y = jnp.concatenate([y.reshape(-1, *x.shape[1:]) for y, _, _ in found])
+    _, mean, var = found[0]
+    return y, mean[0], var[0]

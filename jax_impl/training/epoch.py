@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh
 
 from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.data.datasets import normalize
@@ -18,6 +19,7 @@ from jax_impl.errors import InputError
 from jax_impl.models.model import Model, Variables
 from jax_impl.ops import platform
 from jax_impl.torch_random.loader import Drawn
+from jax_impl.training import mesh as meshes
 from jax_impl.training import optim, regions
 from jax_impl.training.augment import augmented, check_drawn, draw, key_of, needed
 from jax_impl.training.state import TrainState
@@ -53,6 +55,7 @@ def make_train_epoch(
     augmentation: Augmentation = NOTHING,
     seed: int | Sequence[int] = 0,
     label_smoothing: float = 0.0,
+    mesh: Mesh | None = None,
 ) -> TrainEpoch:
     """An epoch, `(state, images, labels, order, drawn=None, start=0, seconds=inf)`, in parts.
 
@@ -70,20 +73,28 @@ def make_train_epoch(
     With K seeds it trains K times at once: the arrays of `state` have a leading axis K, `order` is
     [K, m], `drawn` [K, m], and so is what it yields. Each is computed as on its own (`jax.vmap`).
 
+    On a `mesh`, where the state lies as `mesh.put_state` puts it and images and labels as `put`,
+    each step is divided among its devices, whatever the batch's size; only one training at once.
+
     Raises:
-        InputError: no seed, a batch of fewer than one image, smoothing that is no share, or (by the
-            epoch) an order without images or of others, a start beyond it, or draws that are not
-            what `augmentation` needs.
+        InputError: no seed, several on a mesh, a batch of fewer than one image, smoothing that is
+            no share, or (by the epoch) an order without images or of others, a start beyond it, or
+            draws that are not what `augmentation` needs.
     """
     if batch_size < 1:
         raise InputError(f"the batch size is {batch_size}: give 1 or more")
     if not 0 <= label_smoothing <= 1:
         raise InputError(f"the label smoothing is {label_smoothing}: give 0 to 1")
     many = len(seed) if isinstance(seed, Sequence) else None
+    if many is not None and mesh is not None:
+        raise InputError("trainings at once: on a mesh one at a time; give one seed")
     if many == 0:
         raise InputError("trainings at once: give one seed or more")
     keys = jnp.stack([*map(key_of, seed)]) if isinstance(seed, Sequence) else key_of(seed)
     each = jax.vmap if many else lambda one: one
+    put = partial(jax.tree.map, jnp.asarray) if mesh is None else partial(meshes.put, mesh)
+    if mesh is not None:
+        keys = jax.device_put(keys, meshes.whole(mesh))
     # On a CPU one compilation serves chunks of every length. A GPU asks the host after each step
     # whether it was the last one, unless the length is known.
     known = ("lazy",) if platform.on_cpu() else ("lazy", "length")
@@ -95,12 +106,22 @@ def make_train_epoch(
     def visited(state: TrainState, images: jax.Array) -> TrainState:
         return _regions(model, optimizer, state, batch_of(images), dtype)
 
-    def step_on(state, images, labels, drawn, read=None):
+    def step_on(state, images, labels, batch, drawn, read=_all):
+        if mesh is not None:
+            batch, drawn = meshes.constrain((batch, drawn), meshes.shared_out(mesh))
         prepared = normalize
         if augmentation:
             prepared = partial(augmented, drawn=drawn, augmentation=augmentation)
+        inputs, told = images[batch], labels[batch]
+        if mesh is not None:
+            inputs, told = meshes.constrain((inputs, told), meshes.shared_out(mesh))
+            read = partial(meshes.gathered, mesh)
         how = dtype, read, prepared, label_smoothing
-        return update(model, optimizer, state, images, labels, *how)
+        state, *found = update(model, optimizer, state, inputs, told, *how)
+        if mesh is not None:
+            state = meshes.constrain_state(mesh, state)
+            found = meshes.constrain(found, meshes.whole(mesh))
+        return state, *found
 
     def draws(given, key, step, count, images):
         """Of `count` steps after `step` what is not given: generators are slow in a CPU's loop."""
@@ -113,9 +134,9 @@ def make_train_epoch(
     @partial(jax.jit, donate_argnums=0, compiler_options=options)
     def last_step(states, images, labels, batches, drawn, keys):
         def one(state, batch, given, key):
-            inputs = images[batch]
-            own = jax.tree.map(lambda rows: rows[0], draws(given, key, state.step, 1, inputs))
-            return step_on(state, inputs, labels[batch], _both(given, own))
+            count = jax.ShapeDtypeStruct((len(batch), *images.shape[1:]), images.dtype)
+            own = jax.tree.map(lambda rows: rows[0], draws(given, key, state.step, 1, count))
+            return step_on(state, images, labels, batch, _both(given, own))
 
         return each(one)(states, batches, drawn, keys)
 
@@ -130,14 +151,14 @@ def make_train_epoch(
     def run(states, images, labels, batches, drawn, keys, start, length, lazy):
         def one(given, batches, drawn, key):
             boxes = visited(given, images) if lazy else None
-            read = None if boxes is None else boxes.params
+            read = _all if boxes is None else partial(regions.embed, regions=boxes.params)
             rest = draws(drawn, key, given.step, CHUNK, batch_of(images))
 
             def body(index, carry):
                 state, losses, right = carry
                 batch, own = jax.tree.map(lambda a: a[start + index], (batches, drawn))
                 own = _both(own, jax.tree.map(lambda a: a[index], rest))
-                state, loss, count = step_on(state, images[batch], labels[batch], own, read)
+                state, loss, count = step_on(state, images, labels, batch, own, read)
                 return state, losses.at[index].set(loss), right + count
 
             found = jnp.zeros(CHUNK, compute_dtype(given.params)), jnp.int32(0)
@@ -160,8 +181,9 @@ def make_train_epoch(
             raise InputError(f"the epoch starts at step {start}: it has {steps + bool(rest)}")
         if start < steps:
             whole = partial(_in_batches, shape=(steps, batch_size))
-            batches, rows = jnp.asarray(whole(order)), jax.tree.map(whole, drawn)
-            lazy = isinstance(optimizer, optim.Lazy) and bool(may_be_lazy(state, images))
+            batches, rows = put(jax.tree.map(whole, (order, drawn)))
+            lazy = mesh is None and isinstance(optimizer, optim.Lazy)
+            lazy = lazy and bool(may_be_lazy(state, images))
             # Only where a call of any length is the same program.
             bounded = seconds < math.inf and "length" not in known
             most = 1 if bounded else CHUNK
@@ -176,11 +198,16 @@ def make_train_epoch(
                     most = max(1, min(CHUNK, 4 * some, int(seconds / pace)))
                 yield state, Steps(found, some * batch_size, _counts(right))
         if rest and start == steps:
-            batch, own = jax.tree.map(lambda a: jnp.asarray(a[..., -rest:]), (order, drawn))
+            batch, own = put(jax.tree.map(lambda a: a[..., -rest:], (order, drawn)))
             state, loss, right = last_step(state, images, labels, batch, own, keys)
             yield state, Steps(np.asarray(loss)[..., None], rest, _counts(right))
 
     return train_epoch
+
+
+def _all(params: Any) -> Any:
+    """What a model reads of its parameters, where nothing is known."""
+    return params
 
 
 def _counts(right: jax.Array) -> Any:

@@ -6,25 +6,34 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 
 from jax_impl.data.archive import Split
 from jax_impl.data.datasets import normalize
 from jax_impl.models.model import Model, Variables
+from jax_impl.training import mesh as meshes
 from jax_impl.training.step import compute_dtype
 
 
 def make_evaluate(
-    model: Model, batch_size: int = 100, dtype: Any = None, mirror: bool = False
+    model: Model,
+    batch_size: int = 100,
+    dtype: Any = None,
+    mirror: bool = False,
+    mesh: Mesh | None = None,
 ) -> Callable[[Variables, Split], float]:
     """`(variables, split) -> top-1 accuracy` in [0, 1], in batches of `batch_size`.
 
     `dtype` is that to compute in, by default the parameters'. With `mirror` the logits of each
-    image and of its mirror image, left to right, are added.
+    image and of its mirror image, left to right, are added. On a `mesh`, on which the variables
+    lie, its devices share out each batch.
     """
 
     @jax.jit
     def count(variables: Variables, images: jax.Array, labels: jax.Array) -> jax.Array:
         def correct(batch):
+            if mesh is not None:
+                batch = meshes.constrain(batch, meshes.shared_out(mesh))
             inputs = normalize(batch[0], dtype or compute_dtype(variables.params))
             logits, _ = model.apply(variables, inputs, train=False)
             if mirror:
@@ -40,7 +49,10 @@ def make_evaluate(
         images = np.pad(split.images, ((0, padding), (0, 0), (0, 0), (0, 0)))
         labels = np.pad(split.labels, (0, padding), constant_values=-1)  # no logit is class -1
         images = images.reshape(batches, batch_size, *images.shape[1:])
-        return int(count(variables, images, labels.reshape(batches, batch_size))) / size
+        inputs = images, labels.reshape(batches, batch_size)
+        if mesh is not None:
+            inputs = meshes.put(mesh, inputs)
+        return int(count(variables, *inputs)) / size
 
     return evaluate
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jax_impl.data.archive import Split
 from jax_impl.errors import NotFinite
 from jax_impl.torch_random.loader import Drawn
+from jax_impl.training import mesh as meshes
 from jax_impl.training.epoch import Steps, TrainEpoch
 from jax_impl.training.state import TrainState
 
@@ -95,6 +97,7 @@ def fit(
     start: Progress = START,
     keep_going: bool = True,
     seconds: float = math.inf,
+    mesh: Mesh | None = None,
     on_epoch: Callable[[Epoch, TrainState], None] = lambda epoch, state: None,
     on_steps: Callable[[Progress, TrainState], None] = lambda progress, state: None,
 ) -> tuple[TrainState, list[Epoch]]:
@@ -109,13 +112,15 @@ def fit(
         start: where `state` stands; the first of `orders` is of its epoch.
         keep_going: train on with a loss that is not finite.
         seconds: about so many between two calls of `on_steps`, on a CPU.
+        mesh: of devices, for which the epoch was made and on which the state lies.
         on_epoch: called after each epoch; the state it gets is consumed by the next one.
         on_steps: called after some steps; the state it gets is consumed by the next ones.
 
     Raises:
         NotFinite: a loss is not, and `keep_going` is not asked for.
     """
-    images, labels = jax.device_put((split.images, split.labels))
+    inputs = split.images, split.labels
+    images, labels = jax.device_put(inputs) if mesh is None else meshes.put(mesh, inputs)
     epochs, progress = [], start
     for order in orders:
         began = time.perf_counter() - progress.seconds

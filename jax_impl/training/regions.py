@@ -84,6 +84,11 @@ def cut(arrays: Any, regions: Any) -> Any:
     return jax.tree.map(lambda array, region: region.cut(array), arrays, regions)
 
 
+def embed(parts: Any, regions: Any) -> Any:
+    """`Region.embed` of every leaf of a tree."""
+    return jax.tree.map(lambda part, region: region.embed(part), parts, regions)
+
+
 def put(arrays: Any, parts: Any, regions: Any) -> Any:
     """`Region.put` of every leaf of a tree."""
     return jax.tree.map(lambda array, part, r: r.put(array, part), arrays, parts, regions)

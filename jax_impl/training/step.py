@@ -55,7 +55,7 @@ def update(
     images: jax.Array,
     labels: jax.Array,
     dtype: Any = None,
-    read: Any = None,
+    read: Callable[[dict[str, Any]], dict[str, Any]] = lambda params: params,
     prepared: Callable[[jax.Array, Any], jax.Array] = normalize,
     label_smoothing: float = 0.0,
 ) -> tuple[TrainState, jax.Array, jax.Array]:
@@ -69,8 +69,7 @@ def update(
         labels: int [n].
         dtype: to compute in, by default the parameters'. With bfloat16 and parameters in float32
             these, their gradients, the statistics and the loss stay in float32.
-        read: by parameter the `regions.Region` that the state holds of it and the model reads; by
-            default all.
+        read: the parameters that the model reads, of those that the state holds: by default these.
         prepared: the net's inputs of images and a dtype.
         label_smoothing: of `cross_entropy`.
 
@@ -81,9 +80,7 @@ def update(
     dtype = dtype or compute_dtype(state.params)
 
     def loss(params: dict[str, Any], *arguments: Any) -> Any:
-        if read is not None:
-            params = jax.tree.map(lambda part, region: region.embed(part), params, read)
-        return loss_and_stats(params, *arguments, label_smoothing=label_smoothing)
+        return loss_and_stats(read(params), *arguments, label_smoothing=label_smoothing)
 
     gradient = jax.value_and_grad(loss, has_aux=True)
     (value, (batch_stats, right)), gradients = gradient(

@@ -1,5 +1,6 @@
 """`parity compare`: several trainings in one picture and one table. Imports no framework."""
 
+from jax_impl.errors import shown
 from parity.report.curves import Run, check_suffix, draw
 from parity.report.run_table import table
 from parity.report.runs import Training, read_trainings
@@ -24,7 +25,7 @@ def run(options: CompareOptions) -> None:
         lines.append(
             f"of more than {MOST_DOUBLE} runs the picture leaves out the training accuracy"
         )
-    print("\n".join([*lines, "", f"curves: {plot}"]))
+    print("\n".join([*lines, "", f"curves: {shown(str(plot), 400)}"]))
 
 
 def _curves(training: Training, crowded: bool) -> Run:

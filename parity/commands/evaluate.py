@@ -42,7 +42,7 @@ def run(options: EvaluateOptions) -> None:
     console = Console()
     wanted = source.data if options.data == "auto" and source.data else options.data
     choice = data_choice.resolve(wanted, options.data_dir, console.line)  # pyright: ignore
-    console.line(choice.reason)
+    console.paragraph(choice.reason)
     dataset = load_dataset(choice.name, options.data_dir)
     mirror = options.mirror or source.mirror
     how = f"{source.spec} in {FRAMEWORKS[options.framework]}"

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jax_impl.data.archive import Split
 from jax_impl.errors import InputError, NotFinite
@@ -20,6 +21,7 @@ from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import Drawn
 from jax_impl.training.averaging import averaged
 from jax_impl.training.fit import START, Epoch, Progress
+from jax_impl.training.mesh import put_state
 from jax_impl.training.resume import Checkpoints, newest
 from jax_impl.training.schedules import Schedule
 from jax_impl.training.state import TrainState, create_state
@@ -27,15 +29,18 @@ from parity.pairs.jax_recipe import visits
 from parity.pairs.weights import to_arrays
 from parity.report.training_log import TrainingLog
 from parity.shell.console import Console
-from parity.shell.options import TrainOptions
 from parity.shell.recipes import Recipe
 from parity.shell.run_directory import CHECKPOINTS, RunDirectory, check_space
-from parity.shell.saving import Saving, anew, check_digest
+from parity.shell.saving import Saving, anew, check_digest, going_on
+from parity.shell.train_options import TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What is trained, on what, and how; `of` tells it from others in its checkpoints."""
+    """What is trained, on what, and how; `of` tells it from others in its checkpoints.
+
+    Without a `mesh` it is trained on one device.
+    """
 
     options: TrainOptions
     spec: Spec
@@ -49,6 +54,7 @@ class Training:
     optimizer: optax.GradientTransformation
     evaluate: Callable[..., float]
     of: str
+    mesh: Mesh | None = None
 
     @property
     def batches(self) -> int:
@@ -105,7 +111,9 @@ class Run:
             self.state, self.start = told.state, Progress(**told.progress["progress"])
             self._generator.set_state(_unpacked(told.progress["random"]))
             directory.again(told.progress["rows"])
-            console.line(f"going on at step {self.start.step:,}, in epoch {self.start.epoch}")
+            console.line(going_on(self.start, recipe.epochs))
+        if training.mesh is not None:
+            self.state = put_state(training.mesh, self.state)
         self._store = None
         if options.checkpoint_every:
             size = sum(x.nbytes for x in jax.tree.leaves(self.state))

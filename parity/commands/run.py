@@ -55,14 +55,14 @@ def run(options: RunOptions) -> int:
         directory = jax_impl.data.datasets.data_directory(options.data_dir)
         theirs = torch_ref.data.load(choice.name, directory)
         climbed = _climb(options, ours, theirs, device, console, rows)
-    console.line(about["reason"])
+    console.paragraph(about["reason"])
     stopped: BaseException | None = None
     try:
         for found in climbed:
             results.append(found)
-            console.line(report.line(found))
+            console.result(report.line(found), f"FAIL {report.name_of(found)}: ")
             if found.diagnosis is not None:
-                console.line(f"     {found.diagnosis.text}")
+                console.paragraph(f"     {found.diagnosis.text}")
     except (Exception, KeyboardInterrupt) as error:  # what was found until then is reported
         stopped = error
     if stopped is not None and not results:

@@ -121,7 +121,7 @@ class _Run:
                 options.precision,
             )
             choice = data_choice.resolve(options.data, options.data_dir, self.console.line)
-            self.console.line(choice.reason)
+            self.console.paragraph(choice.reason)
             images = self.save(worker, choice.name, chosen)
         environment |= {
             "command": " ".join(["parity", *sys.argv[1:]]),

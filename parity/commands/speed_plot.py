@@ -4,9 +4,10 @@ from typing import Any
 
 import matplotlib.style
 
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, shown
 from parity.report.curves import check_suffix
 from parity.report.picture import STYLE, image
+from parity.shell.console import Console
 from parity.shell.files import check_picture, default_out, make_place, write_whole
 from parity.shell.look_options import SpeedPlotOptions
 from parity.speed import faster
@@ -28,8 +29,12 @@ def run(options: SpeedPlotOptions) -> None:
         content = image(faster.figure(found), kind)
     make_place(place)
     write_whole(place, content)
+    console = Console()
     for each in found:
-        print(each.name)
+        console.paragraph(each.stamp)
         for task, ratio in each.ratios.items():
-            print(f"  {task}: {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
-    print(f"JAX's throughput over PyTorch's: {place}")
+            doubt = f", {each.doubts[task]}" if task in each.doubts else ""
+            console.paragraph(f"  {task}: {ratio.told}{doubt}")
+        for line in each.left_out:
+            console.paragraph(f"  {line}")
+    console.line(f"JAX's throughput over PyTorch's: {shown(str(place), 400)}")

@@ -36,7 +36,7 @@ def run(options: StudyOptions) -> int:
 
     console = Console()
     choice = data_choice.resolve(options.data, options.data_dir, console.line)
-    console.line(choice.reason)
+    console.paragraph(choice.reason)
     folder = options.out or Path("runs") / f"study-{options.name}"
     _check_folder(folder, options)
     asked = _asked(options, folder, choice.name)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 import jax_impl.data.datasets
 from jax_impl.data.archive import Split
@@ -17,6 +18,8 @@ from jax_impl.training.compilation import keep_compiled
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.evaluate import make_evaluate
 from jax_impl.training.fit import Epoch, Progress, fit, fit_together
+from jax_impl.training.mesh import make_mesh
+from jax_impl.training.mesh_axes import axes_of
 from jax_impl.training.precision import be_deterministic, set_precision
 from jax_impl.training.state import TrainState, stacked, unstacked
 from parity.commands.jax_training import Run, Training
@@ -24,12 +27,12 @@ from parity.pairs.jax_recipe import learning_rate, make_optimizer
 from parity.shell import data_choice
 from parity.shell.chosen import chosen_training
 from parity.shell.console import Console
-from parity.shell.earlier import check_same, settings
+from parity.shell.earlier import check_same, devices_of, settings
 from parity.shell.files import default_out
-from parity.shell.options import TrainOptions
 from parity.shell.recipes import IMAGE_SIZE, check_validation, one_image
 from parity.shell.run_directory import RunDirectory, config_of
 from parity.shell.saving import all_of, digest, stop_requests, told_interrupts
+from parity.shell.train_options import TrainOptions
 
 PACE = 2.0
 """Seconds after which the bar moves on and a request to stop is answered, about."""
@@ -46,12 +49,14 @@ def run(options: TrainOptions) -> int:
     console = Console()
     choice = data_choice.resolve(options.data, options.data_dir, console.line)
     check_same(options, str(spec), recipe, choice.name)
-    console.line(choice.reason)
+    console.paragraph(choice.reason)
     dataset = jax_impl.data.datasets.load_dataset(choice.name, options.data_dir)
     check_validation(recipe.validation, len(dataset.train.labels))
     train, held_out = split_off(dataset.train, recipe.validation)
-    model = from_spec(spec)
-    check_batches(model, len(train.labels), recipe.batch_size)
+    mesh = _mesh(options, device.platform)
+    parts = devices_of(options) if options.batch_norm == "local" else 1
+    model = from_spec(spec, parts)
+    check_batches(model, len(train.labels), recipe.batch_size, parts)
     batches = -(-len(train.labels) // recipe.batch_size)
     tested = held_out if recipe.validation else dataset.test
     training = Training(
@@ -65,8 +70,9 @@ def run(options: TrainOptions) -> int:
         model,
         learning_rate(recipe, batches),
         make_optimizer(recipe, batches),
-        make_evaluate(model, dtype=dtype, mirror=recipe.mirror),
+        make_evaluate(model, dtype=dtype, mirror=recipe.mirror, mesh=mesh),
         digest([settings(options, choice.name), str(spec), dataclasses.asdict(recipe)]),
+        mesh,
     )
     going_on = options.resume is not None
     trainings = [training] if options.at_once == 1 else _by_seed(training, choice.name)
@@ -84,7 +90,8 @@ def run(options: TrainOptions) -> int:
                 directory.config(told | {"parameters": count} | beside)
         where = " and ".join(str(directory.path) for directory in directories)
         kind = "directory" if len(directories) == 1 else "directories"
-        console.line(f"{spec} on {device.device_kind}, run {kind} {where}")
+        many = f"{mesh.size} of " if mesh is not None else ""
+        console.line(f"{spec} on {many}{device.device_kind}, run {kind} {where}")
         for directory in directories:
             stack.enter_context(told_interrupts(directory))
         if len(trainings) == 1:
@@ -112,6 +119,7 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
                     start=run.start,
                     keep_going=training.options.keep_going,
                     seconds=PACE,
+                    mesh=training.mesh,
                     on_epoch=on_epoch,
                     on_steps=on_steps,
                 )
@@ -196,6 +204,7 @@ def make_epoch(training: Training, seed: int | Sequence[int]) -> Any:
         recipe.augment,
         seed,
         recipe.label_smoothing,
+        training.mesh,
     )
 
 
@@ -208,15 +217,30 @@ def split_off(split: Split, images: int) -> tuple[Split, Split]:
     )
 
 
-def check_batches(model: Model, images: int, batch_size: int) -> None:
-    """Raises InputError if a batch is one image, and too few for the model's statistics."""
-    if 1 not in (batch_size, images % batch_size):
-        return
-    batch = jax.ShapeDtypeStruct((1, *IMAGE_SIZE, 3), "float32")
+def check_batches(model: Model, images: int, batch_size: int, parts: int = 1) -> None:
+    """Raises InputError if a batch has too few images for the statistics of each of its parts."""
+    for size in {min(batch_size, images), images % batch_size or batch_size}:
+        if size // parts > 1:
+            continue
+        batch = jax.ShapeDtypeStruct((size, *IMAGE_SIZE, 3), "float32")
+        try:
+            jax.eval_shape(partial(model.apply, train=True), model.shapes, batch)
+        except InputError as error:
+            if parts == 1:
+                raise one_image(images, batch_size) from error
+            raise InputError(
+                f"--batch-norm local: a batch of {size} is too small for statistics of each of "
+                f"{parts} devices: give another --batch-size, or --batch-norm global"
+            ) from error
+
+
+def _mesh(options: TrainOptions, platform: str) -> Mesh | None:
+    if options.mesh is None:
+        return None
     try:
-        jax.eval_shape(partial(model.apply, train=True), model.shapes, batch)
+        return make_mesh(axes_of(options.mesh), jax.devices(platform))
     except InputError as error:
-        raise one_image(images, batch_size) from error
+        raise InputError(f"--mesh {options.mesh}: {error}") from error
 
 
 def choose_device(wanted: str) -> Any:

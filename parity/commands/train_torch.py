@@ -28,7 +28,6 @@ from parity.shell.chosen import chosen_training
 from parity.shell.console import Console
 from parity.shell.earlier import check_same, settings
 from parity.shell.files import write_whole
-from parity.shell.options import TrainOptions
 from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image
 from parity.shell.run_directory import CHECKPOINT, RunDirectory, check_space, config_of
 from parity.shell.saving import (
@@ -36,9 +35,11 @@ from parity.shell.saving import (
     anew,
     check_digest,
     digest,
+    going_on,
     stop_requests,
     told_interrupts,
 )
+from parity.shell.train_options import TrainOptions
 from torch_ref.errors import InputError, NotFinite
 from torch_ref.precision import be_deterministic, set_precision
 from torch_ref.train import Epoch, Progress
@@ -87,7 +88,7 @@ def run(options: TrainOptions) -> int:
     console = Console()
     choice = data_choice.resolve(options.data, options.data_dir, console.line)
     check_same(options, str(spec), recipe, choice.name)
-    console.line(choice.reason)
+    console.paragraph(choice.reason)
     data_dir = jax_impl.data.datasets.data_directory(options.data_dir)
     train, held_out, test = _data(choice.name, data_dir, recipe, options.seed)
     torch.manual_seed(options.seed)
@@ -99,9 +100,9 @@ def run(options: TrainOptions) -> int:
     of = digest([settings(options, choice.name), str(spec), dataclasses.asdict(recipe)])
     data, made = (train, held_out, test), (optimizer, scheduler, average)
     training = Training(options, spec, recipe, device, *data, model, trained, *made, of)
-    place, going_on = options.resume or options.out, options.resume is not None
-    with RunDirectory(place, str(spec), "torch", going_on) as directory:
-        if not going_on:
+    place, begun = options.resume or options.out, options.resume is not None
+    with RunDirectory(place, str(spec), "torch", begun) as directory:
+        if not begun:
             told = config_of(options, spec, recipe, choice, "torch", device)
             directory.config(told | {"parameters": sum(p.numel() for p in model.parameters())})
         console.line(f"{spec} on {device}, run directory {directory.path}")
@@ -136,7 +137,7 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
         except InputError as error:
             raise InputError(f"{error}; {anew(directory.path)}") from error
         directory.again(rows)
-        console.line(f"going on at step {start.step:,}, in epoch {start.epoch}")
+        console.line(going_on(start, recipe.epochs))
     store = None
     if options.checkpoint_every:
         size = sum(p.nbytes for p in training.model.parameters())
@@ -276,9 +277,7 @@ def _restore(path: Path, training: Training) -> tuple[Progress, list[dict[str, A
             if known
             else "it is damaged, or PyTorch's of something else"
         )
-        raise InputError(
-            f"{path} is no checkpoint to go on from: {why}; train anew by --config {path.parent}"
-        ) from error
+        raise InputError(f"{path} is no checkpoint to go on from: {why}") from error
 
 
 def _finite(model: nn.Module) -> bool:

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import torch_ref.data
 import torch_ref.models
 from jax_impl.data.datasets import normalize
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, one_line, shown
 from jax_impl.models import registry
 from jax_impl.models.model import Model, Variables, from_spec
 from jax_impl.training.state import create_state
@@ -68,14 +68,21 @@ class Optimizer(NamedTuple):
 
 
 MODES = "eval", "train"
+_FUNCTIONS = "torch_module", "jax_apply", "to_flax", "torch_inputs", "names"
+_MAYBE_FUNCTIONS = "jax_inputs", "init", "jax_step"
 
 CROSS_ENTROPY = Loss(F.cross_entropy, lambda logits, y: cross_entropy(logits, y).mean())
 
 
 def named_optimizer(name: str, lr: float, **options: Any) -> Optimizer:
     """One of `optimizer_names.OPTIMIZERS` with PyTorch's options and, for the others, defaults."""
+    __tracebackhide__ = True
     made = OptimizerSpec(name, lr, options)
-    return Optimizer(lambda parameters: made.to_torch(parameters).optimizer, made.to_optax())
+    try:
+        ours = made.to_optax()
+    except TypeError as error:  # an option that it does not have, or of another kind
+        raise InputError(f"the optimizer {name}: {one_line(error)}") from error
+    return Optimizer(lambda parameters: made.to_torch(parameters).optimizer, ours)
 
 
 def _as_given(inputs: Any) -> Any:
@@ -142,16 +149,38 @@ class Pair:
     dtypes: tuple[str, ...] = ("float64", "float32")
 
     def __post_init__(self) -> None:
-        if self.outputs is not None and not isinstance(self.outputs, Outputs):
-            if not callable(self.outputs):
-                raise InputError(f"{self.name}: outputs={self.outputs!r} is no function")
+        __tracebackhide__ = True  # pytest shows the user's line and the message
+        if not isinstance(self.name, str):
+            raise InputError(f"a pair is named {self.name!r}: give it a name, a text")
+        for names, none in ((_FUNCTIONS, False), (_MAYBE_FUNCTIONS, True)):
+            for name in names:
+                value = getattr(self, name)
+                if not (callable(value) or none and value is None):
+                    self._refuse(name, "a function")
+        if not isinstance(self.outputs, Outputs | None) and not callable(self.outputs):
+            self._refuse("outputs", "a function, or parity.Outputs")
+        if not isinstance(self.loss, Loss):
+            self._refuse("loss", "a parity.Loss")
+        if not isinstance(self.optimizer, Optimizer):
+            self._refuse("optimizer", "a parity.Optimizer, as parity.named_optimizer makes one")
+        if not isinstance(self.mode, str | None):
+            self._refuse("mode", "the name of an argument")
+
+    def _refuse(self, name: str, needed: str) -> NoReturn:
+        __tracebackhide__ = True
+        value = shown(repr(getattr(self, name)))
+        raise InputError(f"{shown(self.name)}: {name} is {value}: give {needed}")
 
     def make_torch(self) -> nn.Module:
         """A new PyTorch module."""
         if isinstance(self.torch_module, nn.Module):
             return copy.deepcopy(self.torch_module)
         with of_the_user(self.name, "torch_module"):
-            return self.torch_module()
+            made = self.torch_module()
+        if not isinstance(made, nn.Module):
+            kind = "nothing" if made is None else f"a {type(made).__name__}"
+            raise InputError(f"{self.name}: torch_module gives {kind}: return a torch.nn.Module")
+        return made
 
     def converted(self, state: dict[str, np.ndarray]) -> Any:
         """The variables of a state_dict, of which the leaves are arrays.

@@ -29,7 +29,7 @@ def columns(
         gap: between two columns.
         below: what stands under each row, indented; by default nothing does.
     """
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    widths = [max(1, *(len(row[i]) for row in (header, *rows))) for i in range(len(header))]
     while sum(widths) + len(gap) * (len(widths) - 1) > width:
         broken = [i for i, name in enumerate(header) if name in words and widths[i] > _LEAST]
         if not broken:

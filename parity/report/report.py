@@ -48,13 +48,18 @@ class Report:
             return f"STOPPED by {self.stopped}: {found}"
         if not failed:
             return f"PASSED: all {count} checks" + (f"; {left} not compared" if left else "")
-        names = ", ".join(f"{r.model} {r.rung} {r.dtype}" for r in failed)
+        names = ", ".join(dict.fromkeys(map(name_of, failed)))  # a rung may have several results
         return f"FAILED: {len(failed)} of {count} checks: {names}"
+
+
+def name_of(result: Result) -> str:
+    """Which check it is of."""
+    return f"{result.model} {result.rung} {result.dtype}"
 
 
 def line(result: Result) -> str:
     """A result in one line, for the log of a run."""
-    name = f"{result.model} {result.rung} {result.dtype}"
+    name = name_of(result)
     remarks = "".join(f" ({remark})" for remark in result.remarks)
     if result.passed is None:
         return f"--   {name}: not compared: {result.detail}{remarks}"
@@ -68,8 +73,8 @@ def line(result: Result) -> str:
 def show(report: Report, console: Console) -> None:
     """Prints the tables and the verdict."""
     for text in terminal.lines(report.results, report.comparison):
-        console.line(text)
-    console.line(report.verdict)
+        console.paragraph(text)
+    console.paragraph(report.verdict)
 
 
 def write(report: Report, directory: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from jax_impl.data.augmentation import Augmentation
 from jax_impl.errors import InputError, shown
 from jax_impl.models.registry import MOST, Spec
+from jax_impl.training.mesh_axes import axes_of
 from parity.shell.earlier import Earlier, read_earlier
-from parity.shell.options import TrainOptions
 from parity.shell.recipes import (
     CUTOUT,
     IMAGE_SIZE,
@@ -21,6 +21,7 @@ from parity.shell.recipes import (
     chosen_model,
     recipe,
 )
+from parity.shell.train_options import TrainOptions
 
 LEAST, LARGEST = 1e-35, 1e35
 """Of what multiplies: float32 has no more than 3.4e38, and Adam's first steps take a thousand
@@ -40,6 +41,7 @@ def chosen_training(options: TrainOptions) -> tuple[Spec, Recipe]:
     """
     _check_checkpoints(options)
     _check_at_once(options)
+    _check_mesh(options)
     named = _named(options)
     spec = chosen_model(options.model or (named.model if named else "simple_cnn"))
     base = named.recipe if named else recipe(spec.name)
@@ -99,6 +101,21 @@ def _check_at_once(options: TrainOptions) -> None:
     if options.out is not None and options.out.name in ("", ".."):
         raise InputError(f"--out {options.out}: each training adds its seed to it; give a name")
     check_seed(options.seed + options.at_once - 1)
+
+
+def _check_mesh(options: TrainOptions) -> None:
+    if options.mesh is None:
+        if options.batch_norm != "global":
+            raise InputError(f"--batch-norm {options.batch_norm}: it goes with --mesh")
+        return
+    if options.framework == "torch":
+        raise InputError("--mesh: only JAX trains on one; leave it out")
+    if options.at_once > 1:
+        raise InputError("--at-once: on a --mesh trainings go one at a time; leave one of them out")
+    try:
+        axes_of(options.mesh)
+    except InputError as error:
+        raise InputError(f"--mesh: {error}") from error
 
 
 def _check_counts(chosen: Recipe) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,32 @@ class Console:
         """Prints one line, never wrapped, above a bar that is shown."""
         self._last = time.monotonic()
         self._rich.print(text, markup=False, soft_wrap=True)
+
+    def result(self, text: str, name: str = "") -> None:
+        """Prints one line that a terminal has room for: what follows `name` is cut behind a word.
+
+        In a pipe all of it is printed, and so is a name that is longer.
+        """
+        width = self._rich.width
+        if self._rich.is_terminal and len(text) > width:
+            kept = text[: width - 1].rsplit(" ", 1)[0]
+            text = f"{kept}\N{HORIZONTAL ELLIPSIS}" if len(kept) > len(name) else text
+        self.line(text)
+
+    def paragraph(self, text: str) -> None:
+        """Prints a line; a terminal that is narrower has it broken between words, and indented."""
+        if self._rich.is_terminal and len(text) > self._rich.width:
+            indent = " " * (len(text) - len(text.lstrip()))
+            broken = textwrap.wrap(
+                text.strip(),
+                self._rich.width,
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            text = "\n".join(broken)
+        self.line(text)
 
     @contextlib.contextmanager
     def status(self, text: str = "") -> Iterator[Callable[[str], None]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -40,10 +41,14 @@ def resolve(
         if wanted == "cifar10":
             raise
         return Choice("digits", f"data: digits; no CIFAR-10 in {directory}, and {error}")
-    sums = "" if prepared.official else ", whose checksum is not a published one"
-    return Choice(
-        "cifar10", f"data: CIFAR-10, prepared in {directory} from {prepared.source}{sums}"
-    )
+    told = f"data: CIFAR-10, prepared in {directory} from {prepared.source}"
+    if not prepared.official:
+        told += ", whose checksum is not a published one"
+    archive = os.environ.get("CIFAR10_ARCHIVE")
+    if archive and os.path.abspath(archive) != os.path.abspath(prepared.source):
+        way = f"parity prepare --overwrite --archive {shlex.quote(archive)}"
+        told += f"; CIFAR10_ARCHIVE is another, and not read: {way} puts it in its place"
+    return Choice("cifar10", told)
 
 
 def _prepare_for_run(directory: Path, log: prepare.Log) -> prepare.Prepared:

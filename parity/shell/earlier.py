@@ -1,7 +1,9 @@
 """An earlier training, as its config.json tells it. Imports no framework."""
 
+import contextlib
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -10,16 +12,22 @@ from typing import Any, Literal
 
 from jax_impl.data.augmentation import Augmentation
 from jax_impl.errors import InputError, listed, one_line, shown
+from jax_impl.training.mesh_axes import axes_of
 from jax_impl.training.optimizer_names import OPTIMIZERS
-from parity.shell.options import TrainOptions
 from parity.shell.recipes import Recipe
+from parity.shell.train_options import TrainOptions
 
 CONFIG = "config.json"
+USUAL = "global"
+"""What is said of no statistics."""
 LARGEST = 1_000_000
 """Bytes of a config.json that are read."""
 SETTINGS = ("framework", "data", "seed", "init", "precision", "deterministic")
 """The options that are no part of a recipe, and that a training is another without."""
-HABITS = ("data_dir", "checkpoint_every", "keep", "tensorboard", "keep_going")
+HABITS = (
+    *("data_dir", "checkpoint_every", "keep", "tensorboard", "keep_going"),
+    *("mesh", "batch_norm"),
+)
 """Those that change nothing of what is trained, and are kept where nothing else is asked for."""
 WORDS = {
     int: "a whole number",
@@ -51,7 +59,9 @@ class Earlier:
         """What is not the same in another training, in words."""
         before = {"model": self.model, **_flat(self.recipe), **self.settings}
         now = {"model": model, **_flat(recipe), **settings}
-        return [f"{k} is {now[k]}, and was {before[k]}" for k in before if before[k] != now[k]]
+        names = dict.fromkeys([*before, *now])
+        pairs = [(name, now.get(name, USUAL), before.get(name, USUAL)) for name in names]
+        return [f"{name} is {one}, and was {other}" for name, one, other in pairs if one != other]
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
@@ -66,8 +76,10 @@ def check_same(options: TrainOptions, model: str, recipe: Recipe, data: str) -> 
     """
     if options.resume is None:
         return
-    now = settings(options, data)
-    if others := read_earlier(options.resume).differences(model, recipe, now):
+    earlier = read_earlier(options.resume)
+    before = TrainOptions(**earlier.settings, **earlier.habits)
+    then = dataclasses.replace(earlier, settings=settings(before, before.data))
+    if others := then.differences(model, recipe, settings(options, data)):
         raise InputError(
             f"--resume {options.resume}: {listed(others)}: leave that out, or train anew with "
             f"--config {options.resume / CONFIG}"
@@ -75,8 +87,19 @@ def check_same(options: TrainOptions, model: str, recipe: Recipe, data: str) -> 
 
 
 def settings(options: TrainOptions, data: str) -> dict[str, Any]:
-    """The `SETTINGS` of a training; its data are known when they were looked for."""
-    return {name: getattr(options, name) for name in SETTINGS} | {"data": data}
+    """The `SETTINGS` of a training; its data are known when they were looked for.
+
+    And its local statistics, where it has such.
+    """
+    found = {name: getattr(options, name) for name in SETTINGS} | {"data": data}
+    if options.batch_norm != USUAL:
+        found["batch_norm"] = f"{options.batch_norm}, of {devices_of(options)} devices"
+    return found
+
+
+def devices_of(options: TrainOptions) -> int:
+    """How many a training is divided among."""
+    return 1 if options.mesh is None else math.prod(axes_of(options.mesh).values())
 
 
 def read_earlier(path: Path) -> Earlier:
@@ -89,6 +112,8 @@ def read_earlier(path: Path) -> Earlier:
     try:
         with open(path, "rb") as file:
             told = json.loads(file.read(LARGEST))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there: give the folder of a `parity train`") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {one_line(error, 200)}") from error
     if not isinstance(told, dict):
@@ -160,7 +185,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         or hint in (int, bool, str)
         and type(value) is hint
     ):
-        return hint(value)
+        with contextlib.suppress(OverflowError):  # a whole number that no float holds
+            return hint(value)
     words = " or ".join(map(str, parts)) if origin is Literal else WORDS.get(hint, "a list")
     raise ValueError(_wrong(name, value, words))
 

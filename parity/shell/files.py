@@ -147,6 +147,10 @@ def check_place(directory: Path) -> None:
         raise InputError(f"cannot write {directory}: {there} is a file; pass another --out")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"cannot write {directory}: no permission in {there}; pass another --out")
+    try:  # some places refuse whoever may write, as those of the system's own
+        os.rmdir(tempfile.mkdtemp(prefix=".parity-", dir=there))
+    except OSError as error:
+        raise InputError(f"{cannot_write(directory, error)}; pass another --out") from error
 
 
 def check_picture(path: Path) -> None:

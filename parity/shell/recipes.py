@@ -9,7 +9,8 @@ from jax_impl.errors import InputError
 from jax_impl.models import registry
 from jax_impl.models.registry import MOST
 from parity.shell.files import check_new
-from parity.shell.options import RandomName, RecipeName, RunOptions, ScheduleName
+from parity.shell.options import RecipeName, RunOptions
+from parity.shell.train_options import RandomName, ScheduleName
 
 MOST_MINUTES = 527_040
 """Those of a year."""
@@ -70,6 +71,14 @@ class Recipe:
     augment: Augmentation = NOTHING
     random: RandomName = "torch"
 
+    def __post_init__(self) -> None:
+        # 2 and 2.0 are one number, and two texts in the JSON of which checkpoints have a digest.
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type in (float, float | None) and value is not None:
+                object.__setattr__(self, field.name, float(value))
+        object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
+
     @property
     def optimizer_options(self) -> dict[str, float | bool]:
         """What the optimizer gets beside its rate."""
@@ -129,8 +138,13 @@ class Recipe:
                 continue
             if field.default is not dataclasses.MISSING:
                 many = value if isinstance(value, tuple) else (value,)
-                words.append(f"{option} {' '.join(str(part) for part in many)}")
+                words.append(f"{option} {' '.join(map(_in_words, many))}")
         return " ".join([*words, *_augmentation_in_words(self.augment)])
+
+
+def _in_words(value: Any) -> str:
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e6
+    return str(int(value) if whole else value)
 
 
 def _augmentation_in_words(augment: Augmentation) -> Iterator[str]:

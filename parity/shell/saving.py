@@ -115,6 +115,13 @@ def anew(folder: Path) -> str:
     return f"train anew by: parity train --config {quoted(folder)}"
 
 
+def going_on(start: Progress, epochs: int) -> str:
+    """Where a training of so many epochs goes on, in a line."""
+    if start.epoch > epochs:
+        return f"trained to its end, step {start.step:,}: it is tested and its weights are written"
+    return f"going on at step {start.step:,}, in epoch {start.epoch}"
+
+
 def resume_command(folder: Path) -> str:
     """What goes on with the training in a folder, as a shell takes it."""
     return f"parity train --resume {quoted(folder)}"

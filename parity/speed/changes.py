@@ -40,6 +40,9 @@ def _environment(before: SpeedReport, after: SpeedReport) -> Iterator[str]:
             if one != other:
                 changed = True
                 yield f"{name}: {_said(one)} -> {_said(other)}"
+    for which, side in (("first", before), ("second", after)):
+        if side.unfinished:
+            yield f"the {which} run is unfinished: {shown(side.unfinished)}"
     if not changed:
         yield "the same commit, machine and versions"
 
@@ -63,6 +66,9 @@ def _task(
         if (held := report.withheld(result)) is not None:
             yield f"  {held}"
             return
+    for which, result in (("first", old), ("second", new)):
+        if result.invalid:
+            yield f"  the {which} is {result.invalid}"
     rows, names = [], []
     for framework in FRAMEWORKS:
         first, second = old.best(framework), new.best(framework)
@@ -74,21 +80,13 @@ def _task(
             continue
         ratio = statistics.quotient(second.throughputs, first.throughputs)
         sizes = (f"{throughput(timing).median:,.0f}" for timing in (first, second))
-        told = f"{ratio.median:.2f} ({_interval(ratio)})"
-        rows.append((framework, *sizes, told, _verdict(ratio)))
+        rows.append((framework, *sizes, ratio.told, _verdict(ratio)))
         same = first.variant == second.variant
         names.append(first.variant if same else f"{first.variant} -> {second.variant}")
     yield from columns(HEADER, rows, {"framework", ""}, below=names)
     one, other = old.ratio(), new.ratio()
     if one is not None and other is not None:
-        yield (
-            f"JAX / PyTorch: {one.median:.2f} ({_interval(one)}) -> "
-            f"{other.median:.2f} ({_interval(other)})"
-        )
-
-
-def _interval(ratio: Estimate) -> str:
-    return f"{ratio.low:.2f} to {ratio.high:.2f}"
+        yield f"JAX / PyTorch: {one.told} -> {other.told}"
 
 
 def _verdict(ratio: Estimate) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from parity.report.picture import DASHES, FRAMEWORKS, drawable
 from parity.speed.results import SpeedReport, TaskResult
 from parity.speed.saved import machine, run
-from parity.speed.statistics import Estimate
+from parity.speed.statistics import Estimate, figures
 from parity.speed.workloads import Task
 
 MARKERS = "osD^vPX*"
@@ -22,6 +22,8 @@ LEVEL = "#6b7280"
 PRECISIONS = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16"}
 """Whose dash an interval has."""
 WIDTH, ROW, STAMP = 8.0, 0.34, 140
+SPREAD, LABEL = 0.7, 48
+"""Of a row, for the dots of several machines; letters of a task's name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Machine:
     runs: tuple[str, ...]
     """the commit and date of each"""
     ratios: Mapping[Task, Estimate]
+    doubts: Mapping[Task, str] = dataclasses.field(default_factory=dict)
+    """of a ratio that is shown though it is not valid, why it is not"""
+    left_out: tuple[str, ...] = ()
+    """timings in whose place a later one of the same task stands, a line each"""
 
     @property
     def stamp(self) -> str:
@@ -40,16 +46,33 @@ class Machine:
 
 
 def machines(reports: Sequence[SpeedReport]) -> list[Machine]:
-    """The runs by machine, in their order; of two timings of one task the later."""
-    found: dict[str, Machine] = {}
+    """The runs by machine, in the order of their dates; of two timings of one task the later."""
+    by_name: dict[str, list[SpeedReport]] = {}
     for report in reports:
-        name = machine(report)
-        before = found.get(name, Machine(name, (), {}))
-        timed = {result.task: _ratio(report, result) for result in report.results}
-        ratios = {task: ratio for task, ratio in timed.items() if ratio is not None}
-        runs = (*before.runs, run(report))
-        found[name] = Machine(name, runs, {**before.ratios, **ratios})
-    return list(found.values())
+        by_name.setdefault(machine(report), []).append(report)
+    return [_machine(name, runs) for name, runs in by_name.items()]
+
+
+def _machine(name: str, reports: Sequence[SpeedReport]) -> Machine:
+    # Of one day the last that is named.
+    ordered = sorted(reports, key=lambda report: str(report.environment.get("date") or ""))
+    shown: dict[Task, tuple[Estimate, str | None, str]] = {}
+    left_out = []
+    for report in ordered:
+        of = run(report) or "a run without a commit or a date"
+        for result in report.results:
+            if (ratio := _ratio(report, result)) is None:
+                continue
+            if result.task in shown and shown[result.task][2] != of:
+                left_out.append(f"{result.task}: left out is that of {shown[result.task][2]}")
+            shown[result.task] = ratio, result.invalid, of
+    return Machine(
+        name,
+        tuple(run(report) for report in ordered),
+        {task: ratio for task, (ratio, _, _) in shown.items()},
+        {task: why for task, (_, why, _) in shown.items() if why},
+        tuple(left_out),
+    )
 
 
 def _ratio(report: SpeedReport, result: TaskResult) -> Estimate | None:
@@ -67,10 +90,10 @@ def figure(found: Sequence[Machine]) -> Figure:
     drawing = Figure((WIDTH, height), layout="constrained")
     axes = drawing.add_subplot()
     for number, each in enumerate(found):
-        shift = 0.0 if len(found) == 1 else 0.56 * (number / (len(found) - 1) - 0.5)
+        shift = 0.0 if len(found) == 1 else SPREAD * (number / (len(found) - 1) - 0.5)
         for row, task in enumerate(tasks):
             if task in each.ratios:
-                _dot(axes, row + shift, task, each.ratios[task], MARKERS[number % len(MARKERS)])
+                _dot(axes, row + shift, each, task, MARKERS[number % len(MARKERS)])
     axes.axvline(1, color="black", linewidth=1, zorder=1)
     axes.set_yticks(range(len(tasks)), [drawable(_name(task)) for task in tasks])
     axes.set_ylim(len(tasks) - 0.4, -0.6)
@@ -96,7 +119,8 @@ def sign(drawing: Figure, stamps: Sequence[str]) -> None:
     drawing.supxlabel("\n".join(lines), fontsize=6.5, color="#555555", x=0.01, ha="left")
 
 
-def _dot(axes: Axes, at: float, task: Task, ratio: Estimate, marker: str) -> None:
+def _dot(axes: Axes, at: float, of: Machine, task: Task, marker: str) -> None:
+    ratio, doubt = of.ratios[task], "" if task not in of.doubts else ", not valid: busy"
     colour = LEVEL
     if ratio.low > 1:
         colour = FRAMEWORKS["JAX"]
@@ -106,7 +130,7 @@ def _dot(axes: Axes, at: float, task: Task, ratio: Estimate, marker: str) -> Non
     axes.plot([ratio.low, ratio.high], [at, at], dash, color=colour, linewidth=1.8)
     axes.plot([ratio.median], [at], marker, color=colour, markersize=6)
     axes.annotate(
-        f"{ratio.median:.2f}", (ratio.high, at), xytext=(5, 0), textcoords="offset points",
+        figures(ratio.median) + doubt, (ratio.high, at), xytext=(5, 0), textcoords="offset points",
         va="center", fontsize=7.5, color=colour,
     )  # fmt: skip
 
@@ -130,7 +154,11 @@ def _name(task: Task) -> str:
     precision = "" if task.precision == "float32" else f", {PRECISIONS[task.precision]}"
     if task.precision == "tf32":
         precision = ", TF32"
-    return f"{task.mode} {task.model}, batch {task.batch_size}{precision}"
+    name = f"{task.mode} {task.model}, batch {task.batch_size}{precision}"
+    if len(name) <= LABEL:
+        return name
+    half = LABEL // 2
+    return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[1 - half :]}"
 
 
 def _short(name: str) -> str:

@@ -135,9 +135,8 @@ def show(report: SpeedReport, console: Console) -> None:
     """Prints the tables, the warnings and the ratios."""
     for line in terminal.lines(report):
         console.line(line)
-    for line in report.warnings:
-        console.line(line)
-    console.line(verdict(report))
+    for line in (*report.warnings, verdict(report)):
+        console.paragraph(line)
 
 
 def verdict(report: SpeedReport) -> str:

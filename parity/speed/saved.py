@@ -11,7 +11,7 @@ from parity.speed.notebook import EpochResult, Training
 from parity.speed.results import FRAMEWORKS, SpeedReport, TaskResult
 from parity.speed.roofline import Ceilings, Work
 from parity.speed.rounds import Block, Timing
-from parity.speed.workloads import Task
+from parity.speed.workloads import LARGEST_BATCH, Task
 
 JSON = "speed.json"
 MOST = 64 * 2**20
@@ -29,6 +29,8 @@ ENVIRONMENT = {
 """What every run says of its machine, and what each may be, or each value of a dict."""
 HUGE = 1e100
 """No size, no count and no time is larger."""
+LEAST = 1e-12
+"""Seconds: no block takes less."""
 LONGEST = 400
 """Letters that a machine's name is shown with."""
 Made = TypeVar("Made")
@@ -43,16 +45,14 @@ def read(path: Path) -> SpeedReport:
     file = path / JSON if path.is_dir() else path
     try:
         there, is_file = file.exists(), file.is_file()  # a pipe would be waited for
-        if is_file and file.stat().st_size <= MOST:
-            told = json.loads(file.read_text())
-        else:
-            told = None
+        large = is_file and file.stat().st_size > MOST
+        told = json.loads(file.read_text()) if is_file and not large else None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {file}: {one_line(error, 160)}; name a {JSON}") from error
     if not is_file:
         what = "is no file" if there else "does not exist"
         raise InputError(f"{file} {what}: name a {JSON}, or the directory that holds one")
-    if told is None:
+    if large:
         raise InputError(f"{file} is larger than {MOST // 2**20} MiB: no {JSON} is")
     try:
         return _report(told)
@@ -64,7 +64,7 @@ def read(path: Path) -> SpeedReport:
 def machine(report: SpeedReport) -> str:
     """The machine and its software, in a line: runs that have it alike are put together."""
     told = report.environment
-    where = f"{told['cpu']}, {told['cores']} cores"
+    where = f"{told['cpu']}, {told['cores']} core{'' if told['cores'] == 1 else 's'}"
     if told["device"] != "cpu":
         where = f"{told['device']}, beside {where}"
     versions = ", ".join(
@@ -74,9 +74,10 @@ def machine(report: SpeedReport) -> str:
 
 
 def run(report: SpeedReport) -> str:
-    """Its commit and its date, as far as they are known."""
+    """Its commit, its date and what it left undone, as far as they are known."""
     commit, date = (report.environment.get(name) for name in ("commit", "date"))
-    told = ", ".join(str(text) for text in (commit and f"commit {commit}", date) if text)
+    left = report.unfinished and f"unfinished: {report.unfinished}"
+    told = ", ".join(str(text) for text in (commit and f"commit {commit}", date, left) if text)
     return shown(told, LONGEST)
 
 
@@ -85,7 +86,7 @@ def stamp(report: SpeedReport) -> str:
     return "; ".join(text for text in (machine(report), run(report)) if text)
 
 
-def _report(told: Mapping[str, Any]) -> SpeedReport:
+def _report(told: Any) -> SpeedReport:
     environment = {**told["environment"]}
     for name in ("packages", "variables"):
         environment[name] = dict(environment.get(name, {}))
@@ -94,6 +95,8 @@ def _report(told: Mapping[str, Any]) -> SpeedReport:
         for value in values.values() if isinstance(values, dict) else [values]:
             if not isinstance(value, kinds):
                 raise TypeError(f"the environment's {name} is {one_line(ValueError(values), 40)}")
+    if environment["cores"] < 1:
+        raise ValueError(f"the environment's cores are {environment['cores']}")
     options = {"busy": False, "roofline": True, **told["options"]}  # earlier versions lack them
     if not isinstance(options["busy"], bool):
         raise TypeError(f"busy is {options['busy']}")
@@ -111,12 +114,16 @@ def _report(told: Mapping[str, Any]) -> SpeedReport:
 
 def _result(told: Mapping[str, Any]) -> TaskResult:
     task = _made(Task, {name: told[name] for name in ("model", "batch_size", "mode", "precision")})
-    if not (task.model.isprintable() and task.batch_size > 0):
+    if not (task.model.isprintable() and 0 < task.batch_size <= LARGEST_BATCH):
         raise ValueError(f"a task of {task.model!r} with batches of {task.batch_size}")
     reference, work, ceilings = (told.get(name) for name in ("reference", "work", "ceilings"))
+    timings = tuple(_timing(task, timing) for timing in told["timings"])
+    counts = {len(timing.blocks) for timing in timings if timing.good and timing.blocks}
+    if len(counts) > 1:
+        raise ValueError(f"timings of {min(counts)} to {max(counts)} rounds in {task}")
     return TaskResult(
         task,
-        tuple(_timing(task, timing) for timing in told["timings"]),
+        timings,
         reference and Reference(**{name: tuple(values) for name, values in reference.items()}),
         work and _made(Work, work),
         ceilings and _made(Ceilings, ceilings),
@@ -128,7 +135,7 @@ def _timing(task: Task, told: Mapping[str, Any]) -> Timing:
         raise ValueError(f"a variant {told['variant']!r} of {told['framework']!r}")
     blocks = tuple(_made(Block, block) for block in told["blocks"])
     for block in blocks:
-        if not (block.seconds > 0 and block.steps > 0):
+        if not (block.seconds > LEAST and block.steps > 0):
             raise ValueError(f"a block of {block.steps} steps in {block.seconds} s")
     return _made(Timing, told, task=task, blocks=blocks)
 

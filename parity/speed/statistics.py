@@ -17,6 +17,16 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    @property
+    def told(self) -> str:
+        """As a person reads it, and no number above 0 as 0."""
+        return f"{figures(self.median)} ({figures(self.low)} to {figures(self.high)})"
+
+
+def figures(value: float) -> str:
+    """With two decimals, or two digits where these are none."""
+    return f"{value:.2f}" if value >= 0.095 or not value else f"{value:.2g}"
+
 
 def estimate(samples: Sequence[float]) -> Estimate:
     """The median of samples [n], n >= 1, with a percentile bootstrap interval.

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from parity.report.columns import columns
 from parity.speed.results import BASELINE, FRAMEWORKS, SpeedReport, shown, step_seconds, throughput
-from parity.speed.statistics import Estimate
 
 HEADER = "variant", "images/s", "95 %", "ms a step", "first call, s"
 
@@ -34,11 +33,7 @@ def lines(report: SpeedReport) -> Iterator[str]:
         best = [result.best(framework) for framework in FRAMEWORKS]
         names = " / ".join(timing.name for timing in best if timing)
         if (ratio := result.ratio()) is not None:
-            yield f"{names}: {_told(ratio)}"
+            yield f"{names}: {ratio.told}"
         if (eager := result.ratio(BASELINE)) is not None:
-            yield f"to PyTorch's {BASELINE} code: {_told(eager)}"
+            yield f"to PyTorch's {BASELINE} code: {eager.told}"
     yield ""
-
-
-def _told(ratio: Estimate) -> str:
-    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"

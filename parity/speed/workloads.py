@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jax_impl.errors import InputError
+from jax_impl.errors import InputError, shown
 from parity.shell.options import ModeName, PrecisionName
 from parity.shell.recipes import chosen_model
 
 INFERENCE_BATCH = 256
+LARGEST_BATCH = 2**20
+"""Of images that take 12 GiB."""
 IMAGE = (32, 32, 3)
 
 
@@ -61,10 +63,11 @@ def chosen_workloads(names: Sequence[str], gpu: bool) -> list[Workload]:
 
 def _parsed(name: str, known: Sequence[str] | dict[str, Workload]) -> Workload:
     model, sign, size = name.rpartition("@")
-    if not (sign and model and size.isdecimal() and int(size) > 1):
+    digits = size.isascii() and size.isdecimal() and len(size) < 9
+    if not (sign and model and digits and 1 < int(size) <= LARGEST_BATCH):
         raise InputError(
-            f"--workloads {name!r} is not MODEL@BATCH with a batch of 2 or more; "
-            f"the standard ones are {', '.join(known)}"
+            f"--workloads {shown(name)!r} is not MODEL@BATCH with a batch of 2 to "
+            f"{LARGEST_BATCH:,}; the standard ones are {', '.join(known)}"
         )
     return Workload(str(chosen_model(model)), int(size))
 

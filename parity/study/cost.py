@@ -15,8 +15,8 @@ from jax_impl.models import registry
 from jax_impl.models.geometry import summary
 from parity.report.runs import read_trainings
 from parity.shell.chosen import chosen_training
-from parity.shell.options import TrainOptions
 from parity.shell.recipes import Recipe
+from parity.shell.train_options import TrainOptions
 from parity.study.child import run_child
 from parity.study.description import Training
 

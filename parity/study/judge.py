@@ -22,7 +22,8 @@ def answers(study: Study, results: Sequence[Result]) -> list[str]:
     found = _JUDGES[study.judgement](study, results, groups)
     missing = len({*names} - {group.name for group in groups})
     if found and missing:
-        found = [f"{missing} of {len({*names})} were not trained yet; of the others:", *found]
+        told = f"Of {len({*names})} kinds of training {missing} are missing from what follows."
+        found = [told, *found]
     return found
 
 

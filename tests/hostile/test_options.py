@@ -12,7 +12,14 @@ from PIL import Image
 
 import torch_ref.models
 from parity.program import EXAMPLES, Options, main
-from parity.shell import cli, look_options, options, study_options, use_options
+from parity.shell import (
+    cli,
+    look_options,
+    options,
+    study_options,
+    train_options,
+    use_options,
+)
 
 SMALL = "simple_cnn:channels=2,2:hidden=4"
 VALUES = {
@@ -43,7 +50,7 @@ class Command:
 
 COMMANDS: dict[str, tuple[Any, Command]] = {
     "train": (
-        options.TrainOptions,
+        train_options.TrainOptions,
         Command(
             [
                 *("--model", SMALL, "--data", "digits", "--epochs", "1", "--batch-size", "700"),

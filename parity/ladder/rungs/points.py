@@ -22,7 +22,8 @@ class Point(NamedTuple):
     """The differences after a step, each relative.
 
     Parameters and statistics between the frameworks, and the most by which a second run of either
-    has differed from its first; 0 where there was none. `rounded` is what rounding alone moves.
+    has differed from its first; 0 where there was none; of each the tensor that is furthest off.
+    `rounded` is what rounding alone moves.
     """
 
     step: int
@@ -30,7 +31,8 @@ class Point(NamedTuple):
     statistics: float
     own_parameters: float
     own_statistics: float
-    worst: str
+    worst_parameters: str
+    worst_statistics: str
     rounded: float = math.nan
     own_rounded: float = 0.0
     worst_rounded: str = ""
@@ -91,7 +93,8 @@ def _compare_moved(
         largest(errors, others),
         largest(own, parameters),
         largest(own, others),
-        max(errors, key=errors.__getitem__, default="nothing"),
+        max(parameters, key=errors.__getitem__, default="nothing"),
+        max(others, key=errors.__getitem__, default="nothing"),
     )
 
 
@@ -121,7 +124,8 @@ def judge(
     ratio, point, own = max(judged, key=lambda item: item[0])
     measured = getattr(point, kind)
     compared = judged[-1][1].step
-    detail = f"largest against its tolerance at step {point.step} of {compared}, in {point.worst}"
+    detail = f"largest against its tolerance at step {point.step} of {compared}"
+    detail += f", in {getattr(point, f'worst_{kind}')}"
     if own:
         detail += (
             f"; a second run, rounded otherwise, differs from its framework's first by {own:.1e} "

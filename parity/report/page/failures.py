@@ -49,7 +49,12 @@ def _line(number: int, result: Content, own: Sequence[tuple[int, Content]]) -> M
 
 def _diagnosis(diagnosis: Content) -> list[Markup]:
     before, cause = diagnosis["before"], diagnosis["cause"]
-    why = [tag("p", tag("b", "Cause: "), cause, class_="cause")] if cause else []
+    # What stands above is not told again; of several causes the text has the others, too.
+    text, mark, told = diagnosis["text"].partition(f" Cause: {cause}." if cause else " Cause: ")
+    others = told.strip() if cause and mark else ""
+    text = text if cause else diagnosis["text"]
+    said = [cause, *([tag("span", f". {others.removesuffix('.')}")] if others else [])]
+    why = [tag("p", tag("b", "Cause: "), *said, class_="cause")] if cause else []
     path = tag(
         "div",
         tag(
@@ -69,7 +74,6 @@ def _diagnosis(diagnosis: Content) -> list[Markup]:
         class_="path",
     )
     found = [path] if diagnosis["module"] else []
-    text = diagnosis["text"].removesuffix(f" Cause: {cause}.")  # it stands above
     return [*why, *found, tag("p", text)]
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -270,7 +271,9 @@ def _plot(
             below(lower)
         draw(upper)
         figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=columns)
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        with warnings.catch_warnings():  # the page's own fonts draw the letters
+            warnings.filterwarnings("ignore", "Glyph ")
+            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     return Plot(_inline(buffer.getvalue()), width)
 
 

@@ -134,7 +134,7 @@ tr:target { scroll-margin-top: 40px; }
 .plots { gap: 20px 24px; margin-top: 12px; }
 figure { margin: 0; min-width: 0; }
 figure.wide { grid-column: 1 / -1; }
-figcaption { font-size: 0.88rem; margin: 0 0 4px; }
+figcaption { font-size: 0.88rem; margin: 0 0 4px; overflow-wrap: anywhere; }
 .plot { overflow-x: auto; }
 .plot svg { display: block; width: 100%; height: auto; }
 .plot svg * { stroke-linejoin: round; }

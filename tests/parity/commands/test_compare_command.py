@@ -22,9 +22,9 @@ from parity.report.runs import NAME, short_names, unique_names
 from parity.shell import cli, data_choice
 from parity.shell.chosen import chosen_training
 from parity.shell.earlier import SETTINGS
-from parity.shell.options import TrainOptions
 from parity.shell.recipes import RECIPES
 from parity.shell.run_directory import RunDirectory, config_of
+from parity.shell.train_options import TrainOptions
 
 
 def config(recipe: Any = "resnet20_short", **changes: Any) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from jax_impl.models.model import create_model
 from jax_impl.models.registry import create_spec
 from parity.pairs.weights import to_flax
 from parity.shell.files import default_out
-from parity.shell.options import TrainOptions
 from parity.shell.run_directory import RunDirectory
+from parity.shell.train_options import TrainOptions
 
 SCRIPTS = ["train_jax.py", "train_torch.py"]
 

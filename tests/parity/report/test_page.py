@@ -119,6 +119,23 @@ def test_a_cause_is_told_once():
     assert card.count(why["cause"]) == 1 and "first departs: layer2.0.bn2." in card
 
 
+def test_of_two_causes_both_are_told_first_and_once():
+    made = content()
+    why = result(made, "resnet18", "forward")["diagnosis"]
+    why["text"] = f"first departs: conv2. Cause: {why['cause']}. Also act: gelu by tanh."
+    page = Page(to_html(made))
+    card, (cause,) = page.all("article")[0]["text"], page.all("p", "cause")
+    assert cause["text"] == f"Cause: {why['cause']}. Also act: gelu by tanh"
+    assert card.count(why["cause"]) == 1 and card.count("gelu by tanh") == 1
+
+
+def test_a_letter_that_matplotlib_has_not_is_the_readers_fonts(recwarn):
+    made = content()
+    for module in result(made, "resnet18", "forward")["modules"]:
+        module["name"] = "\u6f22\u5b57\uce35"
+    assert "\u6f22\u5b57\uce35" in to_html(made) and not recwarn.list
+
+
 def test_what_follows_from_a_failure_is_one_line_that_says_so(page):
     lines = [item["text"] for item in page.all("li") if "ul" in item["in"] and "·" in item["text"]]
     assert len(lines) == 12

@@ -1,6 +1,7 @@
 """Reports: the JSON's schema, the verdict, and files that appear complete or not at all."""
 
 import json
+import tempfile
 
 import pytest
 
@@ -9,6 +10,7 @@ from parity.ladder.result import Result
 from parity.report import report
 from parity.report.comparison import Row
 from parity.shell.console import Console
+from parity.shell.files import check_new
 
 GOOD = Result(
     True, 1e-15, 1e-12, "relative error", "a | b",
@@ -76,6 +78,10 @@ def test_the_markdown_tells_all(tmp_path):
     assert "11,181,642" in text and "47.00 %" in text
 
 
+def test_a_check_of_several_results_is_named_once_in_the_verdict():
+    assert make(GOOD, BAD, BAD).verdict == "FAILED: 2 of 3 checks: resnet18 loss float32"
+
+
 @pytest.mark.parametrize(
     "results, verdict",
     [((GOOD,), "PASSED: all 1 checks"), ((GOOD, BAD), "FAILED: 1 of 2 checks")],
@@ -88,6 +94,18 @@ def test_the_verdict(results, verdict, capsys):
     output = capsys.readouterr().out
     assert verdict in output
     assert ("resnet18 loss float32: not finite" in output) == (BAD in results)
+
+
+def test_a_place_that_nobody_may_write_to_is_told_before_a_run(tmp_path, monkeypatch):
+    """Whatever its permissions say, as of the system's own folders."""
+
+    def fail(**_):
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    with pytest.raises(InputError, match="cannot write .*out: No such.*; pass another --out"):
+        check_new(tmp_path / "new" / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_directory_is_kept(tmp_path):

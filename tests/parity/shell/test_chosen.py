@@ -12,8 +12,14 @@ from jax_impl.data.augmentation import NOTHING, Augmentation
 from jax_impl.errors import InputError
 from parity.shell import cli
 from parity.shell.chosen import chosen_training
-from parity.shell.options import RecipeName, RecipesOptions, TrainOptions
+from parity.shell.data_choice import Choice
+from parity.shell.earlier import read_earlier
+from parity.shell.files import to_json
+from parity.shell.options import RecipeName, RecipesOptions
 from parity.shell.recipes import RECIPES, Recipe, recipe
+from parity.shell.run_directory import config_of
+from parity.shell.saving import digest
+from parity.shell.train_options import TrainOptions
 
 
 def test_pytorch_draws_no_weights_of_flax():
@@ -206,3 +212,24 @@ def test_a_switch_is_true_alone_and_takes_any_case():
     options = cli.parse(TrainOptions, "--mirror --nesterov false --reflect True".split())
     assert (options.mirror, options.nesterov, options.reflect) == (True, False, True)
     assert options.alternate is None
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_the_same_after_its_config_was_read(name, tmp_path):
+    """Its digest, too: it tells a training's checkpoints from another's."""
+    options = TrainOptions(recipe=name)
+    spec, recipe = chosen_training(options)
+    told = config_of(options, spec, recipe, Choice("digits", "as asked"), "jax", "cpu")
+    (tmp_path / "config.json").write_text(to_json(told))
+    read = read_earlier(tmp_path / "config.json").recipe
+    assert read == recipe
+    assert digest(dataclasses.asdict(read)) == digest(dataclasses.asdict(recipe))
+
+
+def test_a_number_that_no_float_holds(tmp_path):
+    options = TrainOptions()
+    spec, recipe = chosen_training(options)
+    told = config_of(options, spec, recipe, Choice("digits", "as asked"), "jax", "cpu")
+    (tmp_path / "config.json").write_text(to_json(told | {"lr": 10**400}))
+    with pytest.raises(InputError, match="lr is 1000.*: give a number"):
+        read_earlier(tmp_path / "config.json")

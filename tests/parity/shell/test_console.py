@@ -54,3 +54,32 @@ def test_a_terminal_shows_what_is_done_and_the_seconds():
         time.sleep(0.3)
     assert "simple_cnn: forward" in screen.getvalue() and "0:00:00" in screen.getvalue()
     assert "simple_cnn: [loss]" in screen.getvalue()
+
+
+def shown_by(width: int, tell: Any) -> list[str]:
+    shown, screen = Console(), io.StringIO()
+    terminal: Any = rich.console.Console(
+        file=screen, force_terminal=True, width=width, highlight=False
+    )
+    shown._rich = terminal
+    tell(shown)
+    return screen.getvalue().splitlines()
+
+
+def test_a_result_is_one_line_of_a_terminal_and_its_name_is_whole(capsys):
+    text = "ok   simple_cnn forward float32: 1.4, at most 16 x the quieter framework's noise"
+    cut = "ok   simple_cnn forward float32: 1.4, at most 16 x the…"
+    assert shown_by(60, lambda shown: shown.result(text, text[:33])) == [cut]
+    assert shown_by(20, lambda shown: shown.result(text, text[:33])) == [text]
+    assert shown_by(80, lambda shown: shown.result(text, text[:33])) == [text]
+    Console().result(text * 9)
+    assert capsys.readouterr().out == f"{text * 9}\n"
+
+
+def test_a_paragraph_is_broken_between_words(capsys):
+    text = "     first departs: output of act; pwconv1, just before it, 1.5e-16."
+    lines = shown_by(30, lambda shown: shown.paragraph(text))
+    assert " ".join(line.strip() for line in lines) == text.strip()
+    assert all(line.startswith("     ") and len(line) <= 30 for line in lines)
+    Console().paragraph(text * 9)
+    assert capsys.readouterr().out == f"{text * 9}\n"

@@ -52,6 +52,17 @@ def test_resolve_bad_archive_is_an_error(small_resolve, tmp_path, monkeypatch, w
     assert not isinstance(caught.value, NoNetwork) and not (tmp_path / "data").exists()
 
 
+def test_prepared_data_win_over_an_archive_and_say_so(
+    small_resolve, small_archive, small_prepare, tmp_path, monkeypatch
+):
+    small_prepare(tmp_path, small_archive)
+    monkeypatch.setenv("CIFAR10_ARCHIVE", str(small_archive))
+    assert "CIFAR10_ARCHIVE" not in small_resolve("auto", tmp_path).reason
+    monkeypatch.setenv("CIFAR10_ARCHIVE", "my other.tar.gz")
+    told = "not read: parity prepare --overwrite --archive 'my other.tar.gz' puts it in its place"
+    assert told in small_resolve("auto", tmp_path).reason
+
+
 @needs_tfds
 def test_resolve_without_network(small_resolve, tmp_path, no_network):
     choice = small_resolve("auto", tmp_path / "data")

@@ -15,7 +15,7 @@ from parity.report.picture import FRAMEWORKS
 from parity.speed import changes, faster, report, saved, terminal
 from parity.speed.notebook import EpochResult, Training
 from parity.speed.results import SpeedReport, TaskResult
-from parity.speed.statistics import quotient
+from parity.speed.statistics import Estimate, quotient
 from parity.speed.workloads import Task
 
 BF16 = Task("resnet18", 8, "train", "bf16")
@@ -84,7 +84,7 @@ def test_what_is_no_report_is_told_in_a_line(change, message, tmp_path):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, "\udcff"])
 def test_what_is_no_json_is_told_in_a_line(text, tmp_path):
     path = tmp_path / "speed.json"
     path.write_text(text, errors="surrogateescape")
@@ -144,17 +144,74 @@ def test_plot_draws_again_and_replaces_nothing(tmp_path, capfd):
     assert status == 2 and "exists: pass another --plot" in errors
 
 
-def test_plot_draws_nothing_of_timings_beside_other_work(tmp_path, capfd):
-    busy = result([4.0], [2.0])
+def beside_other_work() -> TaskResult:
+    alone = result([4.0], [2.0])
     timings = tuple(
         dataclasses.replace(
             t, blocks=tuple(dataclasses.replace(b, other_cores=1.0, seconds=9.0) for b in t.blocks)
         )
-        for t in busy.timings
+        for t in alone.timings
     )
-    write(of(dataclasses.replace(busy, timings=timings)), tmp_path)
+    return dataclasses.replace(alone, timings=timings)
+
+
+def test_plot_draws_nothing_of_timings_beside_other_work(tmp_path, capfd):
+    write(of(beside_other_work()), tmp_path)
     status, _, errors = parity("speed", "plot", str(tmp_path), capfd=capfd)
     assert status == 2 and "no run has a valid timing of both" in errors
+
+
+def test_what_is_shown_of_them_all_the_same_says_so(tmp_path, capfd):
+    made = of(beside_other_work())
+    made = dataclasses.replace(
+        made, options=made.options | {"busy": True}, unfinished="2 of 30 rounds of task 1"
+    )
+    path = str(write(made, tmp_path / "run"))
+    picture = str(tmp_path / "faster.svg")
+    _, output, _ = parity("speed", "plot", path, "--plot", picture, capfd=capfd)
+    assert "not valid: the machine was busy (1.00 cores of other work)" in output
+    assert "unfinished: 2 of 30 rounds of task 1" in output
+    drawn = faster.figure(faster.machines([made]))
+    assert "1.00, not valid: busy" in [text.get_text() for text in drawn.axes[0].texts]
+    assert "unfinished: 2 of 30 rounds of task 1" in drawn.get_supxlabel()
+    _, output, _ = parity("speed", "compare", path, path, capfd=capfd)
+    assert "the first run is unfinished: 2 of 30 rounds of task 1" in output
+    assert "the second is not valid: the machine was busy" in output
+
+
+def test_of_two_timings_of_one_task_the_later_is_shown_and_the_other_named():
+    old = of(result([4.0], [2.0]), commit="a", date="2026-11-01")
+    new = of(result([3.0], [2.0]), commit="b", date="2026-11-02")
+    for reports in ([old, new], [new, old]):
+        (found,) = faster.machines(reports)
+        assert found.ratios[TASK].median == 1.5
+        assert found.left_out == (f"{TASK}: left out is that of commit a, 2026-11-01",)
+
+
+def test_rounds_that_one_variant_has_not_are_told(tmp_path):
+    path = write(of(result([4.0, 5.0], [3.0, 3.0])), tmp_path)
+    told = json.loads(path.read_text())
+    told["tasks"][0]["timings"][0]["blocks"].pop()
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="timings of 1 to 2 rounds in simple_cnn@4 train"):
+        saved.read(path)
+
+
+def test_a_task_of_no_timings_is_compared():
+    made = of(result([4.0], [3.0]))
+    empty = dataclasses.replace(made, results=(TaskResult(TASK, ()),))
+    assert changes.lines(made, empty)[0] == "the same commit, machine and versions"
+
+
+def test_a_long_name_is_shortened_in_the_middle_of_a_picture():
+    task = Task("simple_cnn:channels=16,32,64,128,256:kernel_size=5", 999_999, "train", "float32")
+    (axes,) = faster.figure(faster.machines([of(result([1.0], [2.0], task))])).axes
+    (label,) = (label.get_text() for label in axes.get_yticklabels())
+    assert len(label) == faster.LABEL and label.endswith("batch 999999")
+
+
+def test_no_ratio_is_told_as_nothing():
+    assert Estimate(0.0012, 0.001, 2.0).told == "0.0012 (0.001 to 2.00)"
 
 
 def test_compare_tells_what_changed(tmp_path, capfd):
@@ -217,6 +274,8 @@ def test_any_value_at_any_place_is_read_or_told_in_a_line(tmp_path, capfd):
         for step in way:
             at = at[step]
         at[last] = odd
+        if isinstance(at, list) and number % 4 == 0:  # one that is missing
+            del at[last]
         path.write_text(json.dumps(changed))
         try:
             found = saved.read(path)

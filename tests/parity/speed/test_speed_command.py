@@ -75,7 +75,9 @@ def test_names_of_variants_are_unique_and_documented():
     "options, message",
     [
         ({"workloads": ("simple_cnn",)}, "'simple_cnn' is not MODEL@BATCH"),
-        ({"workloads": ("simple_cnn@1",)}, "with a batch of 2 or more"),
+        ({"workloads": ("simple_cnn@1",)}, "with a batch of 2 to 1,048,576"),
+        ({"workloads": ("simple_cnn@1048577",)}, "with a batch of 2 to 1,048,576"),
+        ({"workloads": (f"simple_cnn@{'9' * 5000}",)}, "with a batch of 2 to 1,048,576"),
         ({"workloads": ("resnet19@8",)}, "resnet19"),
         ({"variants": ("jitt",)}, "no variant named 'jitt': choose all, or of jit, scan, im2col"),
         ({"variants": ()}, "--variants needs a name"),

@@ -13,7 +13,7 @@ from jax_impl.torch_random.generator import Generator
 from parity.commands import train_jax
 from parity.pairs.pair import create_pair
 from parity.pairs.weights import to_torch
-from parity.shell.options import TrainOptions
+from parity.shell.train_options import TrainOptions
 from parity.study.gradients import IMAGES, main, norms
 
 MODEL = "simple_cnn:channels=2,3:hidden=4"
