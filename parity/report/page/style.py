@@ -103,8 +103,8 @@ table { border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tab
 th, td { padding: 6px 10px; text-align: left; vertical-align: top; white-space: nowrap; }
 th { font-weight: 600; }
 td.number, th.number { text-align: right; }
-td.long { white-space: normal; min-width: 420px; overflow-wrap: anywhere; }
-td.medium { white-space: normal; min-width: 170px; }
+td.long { white-space: normal; min-width: 240px; overflow-wrap: anywhere; }
+td.medium { white-space: normal; min-width: 120px; }
 tbody tr, tbody + tbody { border-top: 1px solid var(--line); }
 thead th { background: var(--surface); vertical-align: bottom; }
 tbody th { background: var(--page); }
