@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler, swa_utils
 
+from torch_ref.distributed import ALONE, Processes
 from torch_ref.errors import InputError, NotFinite
 
 NO_OPTIMIZERS = "Optimizer", "LBFGS", "SparseAdam"
@@ -139,6 +140,7 @@ def train(
     average: swa_utils.AveragedModel | None = None,
     start: Progress = START,
     keep_going: bool = True,
+    processes: Processes = ALONE,
     print: Print = print,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_steps: Callable[[Progress], None] = lambda progress: None,
@@ -162,6 +164,8 @@ def train(
         start: where the model stands; the batches of its epoch that are done are loaded, for what
             that draws, and passed over.
         keep_going: train on with a loss that is not finite.
+        processes: that train `model`, which is `distributed.divided`, on the same batches: each
+            on its share. What is told is of all of them.
         print: gets the notebook's line after each epoch.
         on_epoch: called after each epoch.
         on_steps: called after each batch.
@@ -174,11 +178,15 @@ def train(
         model.train()
         started = time.perf_counter() - progress.seconds
         for images, labels in itertools.islice(loader, progress.done, None):
-            images, labels = images.to(device), labels.to(device)
+            whole = len(labels)
+            images, labels = (processes.share(part).to(device) for part in (images, labels))
             if progress.step % accumulate == 0:
                 optimizer.zero_grad()
             outputs = model(images)
             loss = criterion(outputs, labels)
+            right = (outputs.argmax(1) == labels).sum()
+            if processes.count > 1:
+                loss = loss * (len(labels) * processes.count / whole)
             (loss / accumulate).backward()
             lr = optimizer.param_groups[0]["lr"]
             if (progress.step + 1) % accumulate == 0:
@@ -189,7 +197,7 @@ def train(
                     scheduler.step()
                 if average is not None:
                     average.update_parameters(model)
-            value = loss.item()
+            value = processes.total(loss).item() / processes.count
             if not (keep_going or math.isfinite(value)):
                 raise NotFinite(value, progress.epoch, progress.done + 1)
             progress = Progress(
@@ -197,8 +205,8 @@ def train(
                 progress.epoch,
                 progress.done + 1,
                 progress.loss + value,
-                progress.right + int((outputs.argmax(1) == labels).sum()),
-                progress.images + len(labels),
+                progress.right + int(processes.total(right)),
+                progress.images + whole,
                 time.perf_counter() - started,
             )
             on_steps(progress)

@@ -1,0 +1,144 @@
+"""Training by several processes, as `torchrun` starts them: each takes its share of every batch.
+
+`DistributedDataParallel` averages the gradients of the processes' own losses. `train.train` counts
+each loss as its share of the batch does, so that the average is the gradient of the whole batch's
+mean loss, also where the shares are not of one size.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from torch_ref.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """How many train together, and which of them this one is, from 0."""
+
+    count: int = 1
+    rank: int = 0
+
+    def share(self, batch: torch.Tensor) -> torch.Tensor:
+        """This process's part of a batch [n, ...], as `torch.tensor_split` divides it.
+
+        Raises:
+            InputError: the batch has not one example for each process.
+        """
+        if len(batch) < self.count:
+            raise InputError(
+                f"a batch of {len(batch)} images has not one for each of {self.count} processes: "
+                "give another --batch-size"
+            )
+        return batch.tensor_split(self.count)[self.rank]
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes, without a gradient."""
+        values = values.detach().clone()
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+
+ALONE = Processes()
+
+
+@contextlib.contextmanager
+def joined(device: str = "cpu") -> Iterator[Processes]:
+    """Meets the other processes that `torchrun` started, by gloo on a CPU and nccl on GPUs.
+
+    Without `torchrun` there is nobody to meet.
+
+    Raises:
+        InputError: they cannot be met.
+    """
+    if "RANK" not in os.environ:
+        yield ALONE
+        return
+    try:
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"cannot meet the other processes of torchrun: {first}") from error
+    try:
+        yield Processes(dist.get_world_size(), dist.get_rank())
+    finally:
+        dist.destroy_process_group()
+
+
+def divided(
+    model: nn.Module, processes: Processes, batch_norm: Literal["global", "local"] = "global"
+) -> nn.Module:
+    """`model` as all processes train it together; alone it is what it was.
+
+    Args:
+        model: on its device; its parameters and buffers are made those of process 0.
+        processes: that train it.
+        batch_norm: "global", statistics of the whole batch, by `synchronised`; or "local", of each
+            process's share, where the running ones are those of process 0.
+    """
+    if processes.count == 1:
+        return model
+    if batch_norm == "global":
+        model = synchronised(model)
+    return DistributedDataParallel(model)
+
+
+def synchronised(model: nn.Module) -> nn.Module:
+    """`model`, changed: with `SyncBatchNorm` on GPUs, and `GlobalBatchNorm2d` elsewhere."""
+    if next(model.parameters()).is_cuda:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = GlobalBatchNorm2d
+    return model
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """`nn.SyncBatchNorm`, which PyTorch has for GPUs alone, on any device."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[n, c, h, w] of this process, normalised by the statistics of all."""
+        if not (self.training and dist.is_initialized()):
+            return super().forward(input)
+        axes, shape = (0, 2, 3), (1, -1, 1, 1)
+        values = torch.tensor(float(input.numel() // input.shape[1]), dtype=torch.float64)
+        dist.all_reduce(values)
+        count = float(values)
+        mean = _Sum.apply(input.sum(axes)) / count
+        centred = input - mean.view(shape)
+        var = _Sum.apply(centred.square().sum(axes)) / count
+        self._move(mean.detach(), var.detach() * (count / (count - 1)))
+        out = centred * torch.rsqrt(var + self.eps).view(shape)
+        return out * self.weight.view(shape) + self.bias.view(shape)
+
+    def _move(self, mean: torch.Tensor, var: torch.Tensor) -> None:
+        running: Any = self.running_mean, self.running_var
+        batches: Any = self.num_batches_tracked
+        batches.add_(1)
+        share = 1 / float(batches) if self.momentum is None else self.momentum
+        for statistic, value in zip(running, (mean, var), strict=True):
+            statistic.mul_(1 - share).add_(value, alpha=share)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; each one's loss has its part in the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        values = values.clone()
+        dist.all_reduce(values)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        gradient = gradients[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient
