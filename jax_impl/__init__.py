@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jax_impl.torch_random.loader import loader_orders as loader_orders
     from jax_impl.torch_random.loader import random_crop_flip as random_crop_flip
     from jax_impl.training import checkpoint as checkpoint
+    from jax_impl.training import mesh as mesh
     from jax_impl.training import optim as optim
     from jax_impl.training import schedules as schedules
     from jax_impl.training.compilation import keep_compiled as keep_compiled
@@ -64,7 +65,7 @@ _HOMES = {
     "random_crop_flip": "torch_random.loader",
     "set_precision": "training.precision",
 }
-_MODULES = {name: f"training.{name}" for name in ("checkpoint", "optim", "schedules")}
+_MODULES = {name: f"training.{name}" for name in ("checkpoint", "mesh", "optim", "schedules")}
 
 __all__ = sorted([*_HOMES, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
 
