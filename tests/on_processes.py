@@ -13,6 +13,7 @@ import torch
 
 import torch_ref.models
 from torch_ref import distributed
+from torch_ref.data import TRANSFORM
 from torch_ref.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,7 @@ def _train(told: dict[str, Any]) -> None:
     with distributed.joined() as processes:
         model = distributed.divided(net, processes, told["batch_norm"])
         batches = [
-            (torch.from_numpy(images / 127.5 - 1).permute(0, 3, 1, 2), torch.from_numpy(labels))
+            (torch.stack([*map(TRANSFORM, images)]).double(), torch.from_numpy(labels))
             for images, labels in made_up(told["steps"], told["batch"], told["last"])
         ]
         optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
