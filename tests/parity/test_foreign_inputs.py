@@ -226,7 +226,7 @@ def test_options_that_compare_nothing_are_refused(options):
 
 
 def test_outputs_that_is_no_function_is_refused():
-    with pytest.raises(InputError, match="outputs='logits' is no function"):
+    with pytest.raises(InputError, match="outputs is 'logits': give a function"):
         pair(outputs="logits")
 
 

@@ -31,7 +31,7 @@ def found(raw: Any, theirs: Any, ours: Any, channels_last: bool = False) -> Any:
         dict,
         channels_last=channels_last,
         jax_inputs=lambda x, dtype: ours(x),
-        torch_inputs=theirs,
+        torch_inputs=theirs or (lambda x: x),
     )
     return diagnosis.find(Case(pair, "float64"), {}, Batch(raw, np.zeros(4)))
 
