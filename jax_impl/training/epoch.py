@@ -91,10 +91,14 @@ def make_train_epoch(
     if many == 0:
         raise InputError("trainings at once: give one seed or more")
     keys = jnp.stack([*map(key_of, seed)]) if isinstance(seed, Sequence) else key_of(seed)
-    each = jax.vmap if many else lambda one: one
-    put = partial(jax.tree.map, jnp.asarray) if mesh is None else partial(meshes.put, mesh)
+    each = jax.vmap if many else _as_it_is
+    put: Callable[[Any], Any] = partial(jax.tree.map, jnp.asarray)
+    shared = settled = all_read = _as_it_is
     if mesh is not None:
         keys = jax.device_put(keys, meshes.whole(mesh))
+        put, all_read = partial(meshes.put, mesh), partial(meshes.gathered, mesh)
+        shared = partial(meshes.constrain, sharding=meshes.shared_out(mesh))
+        settled = partial(meshes.settled, mesh)
     # On a CPU one compilation serves chunks of every length. A GPU asks the host after each step
     # whether it was the last one, unless the length is known.
     known = ("lazy",) if platform.on_cpu() else ("lazy", "length")
@@ -106,22 +110,14 @@ def make_train_epoch(
     def visited(state: TrainState, images: jax.Array) -> TrainState:
         return _regions(model, optimizer, state, batch_of(images), dtype)
 
-    def step_on(state, images, labels, batch, drawn, read=_all):
-        if mesh is not None:
-            batch, drawn = meshes.constrain((batch, drawn), meshes.shared_out(mesh))
+    def step_on(state, images, labels, batch, drawn, read=all_read):
+        batch, drawn = shared((batch, drawn))
         prepared = normalize
         if augmentation:
             prepared = partial(augmented, drawn=drawn, augmentation=augmentation)
-        inputs, told = images[batch], labels[batch]
-        if mesh is not None:
-            inputs, told = meshes.constrain((inputs, told), meshes.shared_out(mesh))
-            read = partial(meshes.gathered, mesh)
+        inputs, told = shared((images[batch], labels[batch]))
         how = dtype, read, prepared, label_smoothing
-        state, *found = update(model, optimizer, state, inputs, told, *how)
-        if mesh is not None:
-            state = meshes.constrain_state(mesh, state)
-            found = meshes.constrain(found, meshes.whole(mesh))
-        return state, *found
+        return settled(update(model, optimizer, state, inputs, told, *how))
 
     def draws(given, key, step, count, images):
         """Of `count` steps after `step` what is not given: generators are slow in a CPU's loop."""
@@ -151,7 +147,7 @@ def make_train_epoch(
     def run(states, images, labels, batches, drawn, keys, start, length, lazy):
         def one(given, batches, drawn, key):
             boxes = visited(given, images) if lazy else None
-            read = _all if boxes is None else partial(regions.embed, regions=boxes.params)
+            read = all_read if boxes is None else partial(regions.embed, regions=boxes.params)
             rest = draws(drawn, key, given.step, CHUNK, batch_of(images))
 
             def body(index, carry):
@@ -205,9 +201,8 @@ def make_train_epoch(
     return train_epoch
 
 
-def _all(params: Any) -> Any:
-    """What a model reads of its parameters, where nothing is known."""
-    return params
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _counts(right: jax.Array) -> Any:

@@ -82,6 +82,12 @@ def constrain(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(lambda array: lax.with_sharding_constraint(array, sharding), tree)
 
 
+def settled(mesh: Mesh, step: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Inside `jax.jit`: a step's state lies as `of_state` says, and what it tells beside whole."""
+    state, *told = step
+    return constrain_state(mesh, state), *constrain(told, whole(mesh))
+
+
 def constrain_state(mesh: Mesh, state: Any) -> Any:
     """Inside `jax.jit`: a state, or what has its shapes, lies as `of_state` says."""
     return jax.tree.map(

@@ -19,7 +19,7 @@ from parity.shell.train_options import TrainOptions
 
 CONFIG = "config.json"
 USUAL = "global"
-"""What is said of no statistics."""
+"""`batch_norm` of a training that says nothing of it."""
 LARGEST = 1_000_000
 """Bytes of a config.json that are read."""
 SETTINGS = ("framework", "data", "seed", "init", "precision", "deterministic")

@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
 from training_support import rows
 
 from jax_impl.errors import InputError
 from parity.program import _options, main
 from parity.shell import cli
+from parity.shell.run_directory import WEIGHTS
 
 NET = "simple_cnn:channels=2,2:hidden=8"
 SMALL = ["train", "--data", "digits", "--model", NET, "--batch-size", "300", "--epochs", "2"]
@@ -30,6 +33,10 @@ def on_devices(count: int, *arguments: Any) -> None:
     subprocess.run(given, check=True, env=environment)
 
 
+NEAR = 1e-5
+"""Relative, of a loss in float32 after at most ten steps: some hundred of its roundings."""
+
+
 def losses(run: Path) -> list[float]:
     return [row["loss"] for row in rows(run) if "loss" in row]
 
@@ -38,7 +45,7 @@ def test_a_mesh_of_one_device(tmp_path, capsys):
     assert command(*SMALL, "--out", tmp_path / "plain") == 0
     assert command(*SMALL, "--mesh", "data=1", "--out", tmp_path / "mesh") == 0
     assert f"{NET} on 1 of cpu, run directory" in capsys.readouterr().out
-    assert losses(tmp_path / "mesh") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
+    assert losses(tmp_path / "mesh") == pytest.approx(losses(tmp_path / "plain"), rel=NEAR)
     assert json.loads((tmp_path / "mesh" / "config.json").read_text())["mesh"] == "data=1"
 
 
@@ -54,11 +61,10 @@ def test_a_training_goes_on_on_another_number_of_devices(tmp_path):
         subprocess.run(["cp", "-r", whole, copy], check=True)
         subprocess.run(["rm", "-r", copy / "checkpoints" / str(last)], check=True)
         on_devices(devices, "train", "--resume", copy, *given)
-        assert losses(copy) == pytest.approx(losses(whole), rel=1e-5)
-        if devices == 4:
-            assert (copy / "weights.safetensors").read_bytes()[-4096:] == (
-                whole / "weights.safetensors"
-            ).read_bytes()[-4096:]
+        assert losses(copy) == pytest.approx(losses(whole), rel=NEAR)
+        if devices == 4:  # the same program on the same mesh: the same bits
+            own, other = (safetensors.numpy.load_file(at / WEIGHTS) for at in (copy, whole))
+            assert all(np.array_equal(own[name], value) for name, value in other.items())
     assert first < last
 
 
