@@ -172,7 +172,7 @@ def results() -> str:
     good = sum(all(r["passed"] is not False for r in model["rungs"]) for model in rungs)
     rows = [
         (
-            "the main job on CIFAR-10, six rungs of an earlier version",
+            "the main job on CIFAR-10",
             "`CIFAR10_ARCHIVE=... make parity`",
             f"{passed(cifar)} checks passed; float64 at most {widest(cifar, FORMULAS)}, relative "
             "([report](../benchmarks/cifar10/report.md))",

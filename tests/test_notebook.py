@@ -5,10 +5,36 @@ import os
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
+
+import jax
+import numpy as np
+
+import jax_impl
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "notebook.ipynb"
 EPOCHS = 2
+FACTOR = 16
+"""As in every rung: so many times what a rounding does may lie between the frameworks."""
+
+
+def _noise_of_the_first_loss():
+    """The deviation of the first epoch's loss, of trainings whose weights are a rounding apart."""
+    data = jax_impl.load_dataset("digits").train
+    model, optimizer = jax_impl.create_model("simple_cnn"), jax_impl.optim.adam(0.001)
+    train_epoch = jax_impl.make_train_epoch(model, optimizer, 32)
+    rng, losses = np.random.default_rng(0), []
+    for _ in range(8):
+        generator = jax_impl.Generator(0)
+        variables = jax.tree.map(
+            lambda w: w * (1 + rng.choice([-1, 1], w.shape) * np.float32(2**-23)),
+            model.init(generator),
+        )
+        orders = islice(jax_impl.loader_orders(len(data.labels), generator), 1)
+        state = jax_impl.create_state(variables, optimizer)
+        losses.append(jax_impl.fit(train_epoch, state, data, orders)[1][0].loss)
+    return np.std(losses, ddof=1)
 
 
 def test_the_notebook_runs_and_both_frameworks_say_the_same(tmp_path):
@@ -29,7 +55,8 @@ def test_the_notebook_runs_and_both_frameworks_say_the_same(tmp_path):
     assert "the same numbers: True" in printed and "the same weights: True" in printed
     losses = re.findall(r"epoch \d: PyTorch ([\d.]+), JAX ([\d.]+)", printed)
     assert len(losses) == EPOCHS
-    assert abs(float(losses[0][0]) - float(losses[0][1])) < 1e-4
+    theirs, ours = map(float, losses[0])
+    assert abs(theirs - ours) <= FACTOR * _noise_of_the_first_loss()
     first, second = map(float, re.findall(r"Accuracy: ([\d.]+) %", printed))
     assert first > 80 and abs(first - second) < 5
     difference = re.search(r"largest difference: ([\d.e-]+)", printed)
