@@ -8,6 +8,7 @@ mean loss, also where the shares are not of one size.
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torch_ref.errors import InputError
+
+LOST = re.compile(r"by peer|[Cc]onnection|NCCL|[Tt]imed out|[Tt]imeout|ProcessGroup")
+"""In what gloo and nccl say of a process that does not answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,21 @@ class Processes:
             )
         return batch.tensor_split(self.count)[self.rank]
 
+    def any(self, flag: bool, device: str | torch.device = "cpu") -> bool:
+        """Whether it is so in any of them; each has to ask. `device` is where they train."""
+        return bool(self.total(torch.tensor(int(flag), device=device)))
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What each of them gives, by rank; anything that `pickle` takes."""
+        found = [value] * self.count
+        if self.count > 1:
+            dist.all_gather_object(found, value)
+        return found
+
+    def lost(self, error: BaseException) -> bool:
+        """Whether an error of a collective says that another process is gone."""
+        return self.count > 1 and isinstance(error, RuntimeError) and bool(LOST.search(str(error)))
+
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all processes, without a gradient."""
         values = values.detach().clone()
@@ -54,7 +73,8 @@ ALONE = Processes()
 def joined(device: str = "cpu") -> Iterator[Processes]:
     """Meets the other processes that `torchrun` started, by gloo on a CPU and nccl on GPUs.
 
-    Without `torchrun` there is nobody to meet.
+    Without `torchrun` there is nobody to meet. Of several GPUs each process of a machine takes its
+    own.
 
     Raises:
         InputError: they cannot be met.
@@ -62,6 +82,8 @@ def joined(device: str = "cpu") -> Iterator[Processes]:
     if "RANK" not in os.environ:
         yield ALONE
         return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     except (RuntimeError, ValueError) as error:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,21 @@ import jax_impl.data.datasets
 import jax_impl.errors
 import torch_ref.augment
 import torch_ref.data
+import torch_ref.distributed
 import torch_ref.models
 import torch_ref.train
 from jax_impl.models.registry import Spec
+from parity.commands.torch_processes import agreed, lost_another
 from parity.pairs.torch_recipe import make_optimizer
 from parity.report.training_log import TrainingLog
 from parity.shell import data_choice
 from parity.shell.chosen import chosen_training
+from parity.shell.cli import INTERRUPTED
 from parity.shell.console import Console
 from parity.shell.earlier import check_same, settings
 from parity.shell.files import write_whole
 from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image
-from parity.shell.run_directory import CHECKPOINT, RunDirectory, check_space, config_of
+from parity.shell.run_directory import CHECKPOINT, Followed, RunDirectory, check_space, config_of
 from parity.shell.saving import (
     Saving,
     anew,
@@ -40,6 +44,7 @@ from parity.shell.saving import (
     told_interrupts,
 )
 from parity.shell.train_options import TrainOptions
+from torch_ref.distributed import ALONE, Processes
 from torch_ref.errors import InputError, NotFinite
 from torch_ref.precision import be_deterministic, set_precision
 from torch_ref.train import Epoch, Progress
@@ -62,6 +67,7 @@ class Training:
     scheduler: Any
     average: Any
     of: str
+    processes: Processes = ALONE
 
     @property
     def batches(self) -> int:
@@ -80,12 +86,36 @@ class Training:
 
 
 def run(options: TrainOptions) -> int:
-    """Trains, evaluates, and fills the run directory; 1 if it stopped at a loss that is none."""
+    """Trains, evaluates, and fills the run directory; 1 if it stopped before its end.
+
+    Of the processes that `torchrun` started the first does so; the others train with it.
+    """
     spec, recipe = chosen_training(options)
     device = choose_device(options.device)
     if options.deterministic:
         be_deterministic()
-    console = Console()
+    with torch_ref.distributed.joined(device) as processes:
+        console = Console(quiet=processes.rank > 0)
+        try:
+            made = agreed(
+                processes, lambda: _made(options, spec, recipe, device, processes, console)
+            )
+            return _run(*made, console)
+        except KeyboardInterrupt:
+            if processes.rank == 0:
+                raise
+            return INTERRUPTED  # the first one says where
+
+
+def _made(
+    options: TrainOptions,
+    spec: Spec,
+    recipe: Recipe,
+    device: str,
+    processes: Processes,
+    console: Console,
+) -> tuple[Training, data_choice.Choice]:
+    """What is trained, at its start, and why on these data."""
     choice = data_choice.resolve(options.data, options.data_dir, console.line)
     check_same(options, str(spec), recipe, choice.name)
     console.paragraph(choice.reason)
@@ -93,19 +123,35 @@ def run(options: TrainOptions) -> int:
     train, held_out, test = _data(choice.name, data_dir, recipe, options.seed)
     torch.manual_seed(options.seed)
     model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
+    check_batches(model, len(train), recipe.batch_size, device, processes, options.batch_norm)
     trained = set_precision(model, options.precision, device)
-    check_batches(model, len(train), recipe.batch_size, device)
+    trained = torch_ref.distributed.divided(trained, processes, options.batch_norm)
     optimizer, scheduler = make_optimizer(model, recipe, -(-len(train) // recipe.batch_size))
     average = None if recipe.ema is None else torch_ref.train.averaged(model, recipe.ema)
     of = digest([settings(options, choice.name), str(spec), dataclasses.asdict(recipe)])
     data, made = (train, held_out, test), (optimizer, scheduler, average)
-    training = Training(options, spec, recipe, device, *data, model, trained, *made, of)
+    return Training(
+        options, spec, recipe, device, *data, model, trained, *made, of, processes
+    ), choice
+
+
+def _run(training: Training, choice: data_choice.Choice, console: Console) -> int:
+    options, spec, processes = training.options, training.spec, training.processes
     place, begun = options.resume or options.out, options.resume is not None
-    with RunDirectory(place, str(spec), "torch", begun) as directory:
+
+    def directory_of() -> RunDirectory | None:
+        return None if processes.rank else RunDirectory(place, str(spec), "torch", begun)
+
+    own = agreed(processes, directory_of)
+    path = processes.gathered(None if own is None else own.path)[0]
+    with own or Followed(path, begun) as directory:
         if not begun:
-            told = config_of(options, spec, recipe, choice, "torch", device)
-            directory.config(told | {"parameters": sum(p.numel() for p in model.parameters())})
-        console.line(f"{spec} on {device}, run directory {directory.path}")
+            told = config_of(options, spec, training.recipe, choice, "torch", training.device)
+            count = sum(p.numel() for p in training.model.parameters())
+            many = {"processes": processes.count} if processes.count > 1 else {}
+            directory.config(told | {"parameters": count} | many)
+        by = f", {processes.count} processes" if processes.count > 1 else ""
+        console.line(f"{spec} on {training.device}{by}, run directory {directory.path}")
         with told_interrupts(directory):
             return _train(training, directory, console)
 
@@ -133,17 +179,18 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
     start, path = torch_ref.train.START, directory.path / CHECKPOINT
     if options.resume:
         try:
-            start, rows = _restore(path, training)
+            start, rows = agreed(training.processes, lambda: _restore(path, training))
         except InputError as error:
             raise InputError(f"{error}; {anew(directory.path)}") from error
         directory.again(rows)
         console.line(going_on(start, recipe.epochs))
     store = None
-    if options.checkpoint_every:
+    if options.checkpoint_every and training.processes.rank == 0:
         size = sum(p.nbytes for p in training.model.parameters())
         check_space(directory.path, 4 * size, 1)
         store = _Store(path)
-    log = TrainingLog(directory, console, str(training.spec), "torch", recipe, options.tensorboard)
+    events = options.tensorboard and training.processes.rank == 0
+    log = TrainingLog(directory, console, str(training.spec), "torch", recipe, events)
     random = [torch.get_rng_state()]
 
     def save(progress: Progress, accuracy: float | None) -> None:
@@ -161,6 +208,8 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
     evaluated = set_precision(training.averaged, options.precision, training.device)
 
     def test(loader: Any) -> float:
+        if training.processes.rank:
+            return math.nan  # the first one's to tell
         return torch_ref.train.test(
             evaluated, loader, training.device, mirror=recipe.mirror, print=_silent
         )
@@ -177,7 +226,14 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
         asked = stack.enter_context(stop_requests())
         show = stack.enter_context(console.bar("training", recipe.epochs * training.batches))
 
+        def agree_to_stop() -> None:
+            if training.processes.count == 1:
+                return
+            if training.processes.any(bool(asked), training.device) and not asked:
+                asked.append("")
+
         def on_steps(progress: Progress) -> None:
+            agree_to_stop()
             show(progress.step, log.bar_text(progress))
             if progress.step % recipe.accumulate == 0:  # gradients are not saved
                 saving.after_steps(progress, asked)
@@ -185,6 +241,7 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
         def on_epoch(epoch: Epoch) -> None:
             step = epoch.number * training.batches
             accuracy = test(held_out)
+            agree_to_stop()
             log.epoch(epoch, step, epoch.lr, accuracy)
             if step % recipe.accumulate == 0 or epoch.number == recipe.epochs:
                 saving.after_epoch(Progress(step, epoch.number + 1), accuracy, asked)
@@ -209,6 +266,11 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
         except NotFinite as stop:
             lr = training.optimizer.param_groups[0]["lr"]
             console.line(directory.stopped(stop, lr, saving.saved))
+            return 1
+        except RuntimeError as error:
+            if not training.processes.lost(error):
+                raise
+            console.line(lost_another(directory, saving.saved))
             return 1
         saving.end()
         log.end(recipe.epochs, test(torch_ref.data.make_loader(training.test, 100, seed=0)))
@@ -288,14 +350,32 @@ def _silent(_: str) -> None:
     """Takes what is told otherwise."""
 
 
-def check_batches(model: nn.Module, images: int, batch_size: int, device: str) -> None:
-    """Raises InputError if a batch is one image, and too few for the model's statistics."""
-    if 1 not in (batch_size, images % batch_size):
+def check_batches(
+    model: nn.Module,
+    images: int,
+    batch_size: int,
+    device: str,
+    processes: Processes = ALONE,
+    batch_norm: str = "global",
+) -> None:
+    """Raises InputError if a batch is too small for the processes, or the model's statistics."""
+    sizes = min(batch_size, images), images % batch_size or batch_size
+    if (least := min(sizes)) < processes.count:
+        raise InputError(
+            f"the {'last ' * (sizes[0] > least)}batch of an epoch has {least} images, not one for "
+            f"each of {processes.count} processes: give another --batch-size"
+        )
+    if least // (parts := processes.count if batch_norm == "local" else 1) > 1:
         return
     try:
         copy.deepcopy(model).train()(torch.zeros(1, 3, *IMAGE_SIZE, device=device))
     except ValueError as error:
-        raise one_image(images, batch_size) from error
+        if parts == 1:
+            raise one_image(images, batch_size) from error
+        raise InputError(
+            f"--batch-norm local: a batch of {least} is too small for statistics of each of "
+            f"{parts} processes: give another --batch-size, or --batch-norm global"
+        ) from error
 
 
 def choose_device(wanted: str) -> str:

@@ -9,7 +9,7 @@ from jax_impl.data.augmentation import Augmentation
 from jax_impl.errors import InputError, shown
 from jax_impl.models.registry import MOST, Spec
 from jax_impl.training.mesh_axes import axes_of
-from parity.shell.earlier import Earlier, read_earlier
+from parity.shell.earlier import Earlier, devices_of, read_earlier
 from parity.shell.recipes import (
     CUTOUT,
     IMAGE_SIZE,
@@ -105,11 +105,13 @@ def _check_at_once(options: TrainOptions) -> None:
 
 def _check_mesh(options: TrainOptions) -> None:
     if options.mesh is None:
-        if options.batch_norm != "global":
-            raise InputError(f"--batch-norm {options.batch_norm}: it goes with --mesh")
+        if options.batch_norm != "global" and devices_of(options) == 1:
+            raise InputError(
+                f"--batch-norm {options.batch_norm}: it goes with --mesh, or with torchrun"
+            )
         return
     if options.framework == "torch":
-        raise InputError("--mesh: only JAX trains on one; leave it out")
+        raise InputError("--mesh: only JAX trains on one; PyTorch's processes are torchrun's")
     if options.at_once > 1:
         raise InputError("--at-once: on a --mesh trainings go one at a time; leave one of them out")
     try:

@@ -25,12 +25,12 @@ class _Rich(rich.console.Console):
 
 
 class Console:
-    """Where a command tells what it does."""
+    """Where a command tells what it does; `quiet`, nothing."""
 
-    def __init__(self) -> None:
-        self._rich = _Rich(highlight=False)
+    def __init__(self, quiet: bool = False) -> None:
+        self._rich = _Rich(highlight=False, quiet=quiet)
         if not self._rich.is_terminal:
-            self._rich = _Rich(highlight=False, width=PIPE_WIDTH)
+            self._rich = _Rich(highlight=False, quiet=quiet, width=PIPE_WIDTH)
         self._last = time.monotonic()
 
     def line(self, text: str = "") -> None:

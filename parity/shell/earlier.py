@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Sequence
@@ -98,7 +99,10 @@ def settings(options: TrainOptions, data: str) -> dict[str, Any]:
 
 
 def devices_of(options: TrainOptions) -> int:
-    """How many a training is divided among."""
+    """How many a training is divided among: in PyTorch the processes that torchrun started."""
+    if options.framework == "torch":
+        size = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"
+        return int(size) if size.isascii() and size.isdecimal() else 1
     return 1 if options.mesh is None else math.prod(axes_of(options.mesh).values())
 
 

@@ -129,6 +129,26 @@ class RunDirectory:
         write_whole(self.path / WEIGHTS, content)
 
 
+class Followed(RunDirectory):
+    """The run directory of another process, into which this one writes nothing."""
+
+    def __init__(self, path: Path, resume: bool):
+        self.path, self.resumed = path, resume
+        self.rows: list[dict[str, Any]] = []
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        """Leaves it as it is."""
+
+    def config(self, config: Mapping[str, Any]) -> None:
+        """Is the other process's to write; so are the metrics and the weights."""
+
+    def again(self, rows: list[dict[str, Any]]) -> None:
+        """As `config`."""
+
+    def weights(self, arrays: Mapping[str, np.ndarray], spec: Spec, framework: str) -> None:
+        """As `config`."""
+
+
 def check_space(path: Path, size: int, keep: int) -> None:
     """Whether there is room for checkpoints of `size` bytes in a folder, and for the weights.
 

@@ -181,8 +181,8 @@ class TrainOptions:
     and each pair of them halves the large weights. What is computed is the same. By default one"""
 
     batch_norm: Literal["global", "local"] = "global"
-    """on many devices, statistics of the whole batch, as PyTorch's SyncBatchNorm, or local ones, of
-    each device's share of it, as DistributedDataParallel without it"""
+    """on many devices, or by torchrun's processes: statistics of the whole batch, as PyTorch's
+    SyncBatchNorm, or local ones, of each one's share of it, as DistributedDataParallel without"""
 
     precision: PrecisionName = "float32"
     """of the arithmetic: float32 in full; tf32 on a GPU; bf16, with weights, statistics, loss and

@@ -59,10 +59,11 @@ def test_a_resnet_on_eight_devices(model, batch):
     assert found["data=4,model=2"]["cut"]
 
 
+# ResNet-18's last maps are one pixel: of four images in a part, rounding soon is the weights' size.
 @pytest.mark.proof
 @pytest.mark.parametrize("batch", [32, 50])
 def test_a_resnet_with_statistics_of_each_of_eight_devices(batch):
-    case = {"model": "resnet18", "steps": 30, "batch": batch, "meshed": MESHES, "parts": 8}
+    case = {"model": "resnet20", "steps": 30, "batch": batch, "meshed": MESHES, "parts": 8}
     (found,) = on_devices.found_by(8, [case])
     print(batch, {text: told["state"] for text, told in found.items()})
     assert_near(found)

@@ -1,0 +1,42 @@
+"""What the processes that `torchrun` started agree on while they train together."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax_impl.errors
+import torch_ref.errors
+from parity.shell.cli import BAD_INPUT
+from parity.shell.run_directory import RunDirectory
+from parity.shell.saving import anew, resume_command
+from torch_ref.distributed import Processes
+
+T = TypeVar("T")
+
+
+def agreed(processes: Processes, work: Callable[[], T]) -> T:
+    """What `work` gives, once it has succeeded in every process.
+
+    Raises:
+        InputError: that of the first process in which it did not; the others exit in silence.
+    """
+    if processes.count == 1:
+        return work()
+    found, problem = None, None
+    try:
+        found = work()
+    except (torch_ref.errors.InputError, jax_impl.errors.InputError) as error:
+        problem = error
+    failed = [rank for rank, bad in enumerate(processes.gathered(problem is not None)) if bad]
+    if not failed:
+        return found  # pyright: ignore[reportReturnType]
+    if problem is None or failed[0] != processes.rank:
+        raise SystemExit(BAD_INPUT)
+    raise problem
+
+
+def lost_another(directory: RunDirectory, saved: int) -> str:
+    """What is said when another process is gone, after the checkpoint of so many steps."""
+    way = anew(directory.path)
+    if saved:
+        way = f"go on from step {saved:,} by: {resume_command(directory.path)}"
+    return f"STOPPED: another process of this training is gone; {way} (with torchrun, as before)"

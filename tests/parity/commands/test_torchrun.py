@@ -1,0 +1,124 @@
+"""`parity train --framework torch` by two processes, as `torchrun` starts them."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from parity.shell.run_directory import CHECKPOINT, WEIGHTS
+
+ROOT = Path(__file__).parents[3]
+NET = "--framework", "torch", "--model", "simple_cnn:channels=4,4:hidden=8", "--data", "digits"
+
+
+@contextlib.contextmanager
+def processes(*arguments, count=2):
+    """The processes, which are killed at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    told |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "parity", "train", *map(str, (*NET, *arguments))]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    made = [
+        subprocess.Popen(command, env=os.environ | told | {"RANK": str(rank)}, **pipes)
+        for rank in range(count)
+    ]
+    try:
+        yield made
+    finally:
+        for process in made:
+            process.kill()
+            process.communicate()
+
+
+def ended(made):
+    """Of each process its status, and what it printed to both."""
+    texts = [process.communicate(timeout=120) for process in made]
+    return [(process.returncode, *text) for process, text in zip(made, texts, strict=True)]
+
+
+def trained(*arguments, count=2):
+    with processes(*arguments, count=count) as made:
+        return ended(made)
+
+
+def wait_for(path, process):
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.02)
+
+
+def weights(folder):
+    return safetensors.numpy.load_file(folder / WEIGHTS)
+
+
+def test_one_that_is_killed_ends_the_other_and_the_training_goes_on(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    how = "--epochs", 4, "--checkpoint-every", 0.2
+    (first, said, bad), (second, *silence) = trained(*how, "--out", whole)
+    assert (first, bad) == (0, "") and "2 processes" in said
+    assert second == 0 and silence == ["", ""], "the second one says nothing"
+    with processes(*how, "--out", cut) as made:
+        wait_for(cut / CHECKPOINT, made[0])
+        made[1].kill()
+        status, said, bad = ended(made)[0]
+    assert (status, bad) == (1, "") and not (cut / WEIGHTS).exists()
+    told = said.splitlines()[-1]
+    assert told.startswith("STOPPED: another process of this training is gone; go on from step ")
+    assert f"parity train --resume {cut}" in told
+    (status, said, bad), _ = trained("--resume", cut)
+    assert (status, bad) == (0, ""), bad
+    theirs = weights(cut)
+    assert all(np.array_equal(value, theirs[name]) for name, value in weights(whole).items())
+
+
+@pytest.mark.proof
+def test_two_train_as_one_does(tmp_path):
+    for out, count in (("one", 1), ("two", 2)):
+        trained("--epochs", 1, "--out", tmp_path / out, count=count)
+    one, two = (
+        json.loads((tmp_path / out / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+        for out in ("one", "two")
+    )
+    assert one == pytest.approx(two, rel=1e-4)
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["processes"] == 2
+
+
+@pytest.mark.proof
+def test_a_stop_is_of_both_and_said_once(tmp_path):
+    out = tmp_path / "out"
+    with processes("--epochs", 50, "--checkpoint-every", 0.2, "--out", out) as made:
+        wait_for(out / CHECKPOINT, made[0])
+        made[1].send_signal(signal.SIGINT)
+        (first, _, told), (second, *silence) = ended(made)
+    assert (first, second, silence) == (130, 130, ["", ""])
+    assert told.startswith("interrupted: saved at step") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--out", "."], "is not empty"),
+        (["--batch-size", "4"], "the last batch of an epoch has 1 images, not one for each of 2"),
+        (["--resume", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_by_one(arguments, problem, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("kept").touch()
+    (first, said, told), (second, *others) = trained(*arguments)
+    assert first == second == 2
+    assert problem in told and told.count("\n") == 1, told + said
+    if "nowhere" not in arguments:  # what an option alone says, each of them reads
+        assert others == ["", ""]
+    assert os.listdir() == ["kept"]
