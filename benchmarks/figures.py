@@ -117,7 +117,8 @@ def sample() -> str:
         lines += [f"{side['model']} in {side['framework']}:", *printed(side)]
     lines += [line(each) for each in results if each.rung == "accuracy"]
     lines += ["...", _verdict(report["results"])]
-    lines += ["report: runs/parity-20261124-201042/report.html, report.md and report.json"]
+    day = report["environment"]["date"].replace("-", "")
+    lines += [f"report: runs/parity-{day}-.../report.html, report.md and report.json"]
     return indented(lines)
 
 

@@ -82,9 +82,9 @@ def joined(device: str = "cpu") -> Iterator[Processes]:
     if "RANK" not in os.environ:
         yield ALONE
         return
-    if device.startswith("cuda"):
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
+        if device.startswith("cuda"):
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     except (RuntimeError, ValueError) as error:
         first = str(error).splitlines()[0]

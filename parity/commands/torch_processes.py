@@ -9,6 +9,7 @@ from parity.shell.cli import BAD_INPUT
 from parity.shell.run_directory import RunDirectory
 from parity.shell.saving import anew, resume_command
 from torch_ref.distributed import Processes
+from torch_ref.errors import InputError
 
 T = TypeVar("T")
 
@@ -34,9 +35,27 @@ def agreed(processes: Processes, work: Callable[[], T]) -> T:
     raise problem
 
 
-def lost_another(directory: RunDirectory, saved: int) -> str:
+def check_alike(processes: Processes, of: str) -> None:
+    """Whether all of them were asked for the same training, which `of` tells from others.
+
+    Raises:
+        InputError: in the first one. The others exit in silence.
+    """
+    found = processes.gathered(of)
+
+    def work() -> None:
+        if len({*found}) > 1:
+            raise InputError(
+                "the processes of torchrun train different things: give all of them the same "
+                "options and data"
+            )
+
+    agreed(processes, work)
+
+
+def lost_another(directory: RunDirectory | None = None, saved: int = 0) -> str:
     """What is said when another process is gone, after the checkpoint of so many steps."""
-    way = anew(directory.path)
-    if saved:
+    way = "train anew" if directory is None else anew(directory.path)
+    if directory is not None and saved:
         way = f"go on from step {saved:,} by: {resume_command(directory.path)}"
     return f"STOPPED: another process of this training is gone; {way} (with torchrun, as before)"

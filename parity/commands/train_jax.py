@@ -29,7 +29,7 @@ from parity.shell.chosen import chosen_training
 from parity.shell.console import Console
 from parity.shell.earlier import check_same, devices_of, settings
 from parity.shell.files import default_out
-from parity.shell.recipes import IMAGE_SIZE, check_validation, one_image
+from parity.shell.recipes import IMAGE_SIZE, check_validation, one_image, small_share
 from parity.shell.run_directory import RunDirectory, config_of
 from parity.shell.saving import all_of, digest, stop_requests, told_interrupts
 from parity.shell.train_options import TrainOptions
@@ -226,12 +226,11 @@ def check_batches(model: Model, images: int, batch_size: int, parts: int = 1) ->
         try:
             jax.eval_shape(partial(model.apply, train=True), model.shapes, batch)
         except InputError as error:
-            if parts == 1:
-                raise one_image(images, batch_size) from error
-            raise InputError(
-                f"--batch-norm local: a batch of {size} is too small for statistics of each of "
-                f"{parts} devices: give another --batch-size, or --batch-norm global"
-            ) from error
+            alone = parts == 1
+            problem = (
+                one_image(images, batch_size) if alone else small_share(size, parts, "devices")
+            )
+            raise problem from error
 
 
 def _mesh(options: TrainOptions, platform: str) -> Mesh | None:

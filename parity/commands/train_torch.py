@@ -23,7 +23,7 @@ import torch_ref.distributed
 import torch_ref.models
 import torch_ref.train
 from jax_impl.models.registry import Spec
-from parity.commands.torch_processes import agreed, lost_another
+from parity.commands.torch_processes import agreed, check_alike, lost_another
 from parity.pairs.torch_recipe import make_optimizer
 from parity.report.training_log import TrainingLog
 from parity.shell import data_choice
@@ -32,7 +32,7 @@ from parity.shell.cli import INTERRUPTED
 from parity.shell.console import Console
 from parity.shell.earlier import check_same, settings
 from parity.shell.files import write_whole
-from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image
+from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image, small_share
 from parity.shell.run_directory import CHECKPOINT, Followed, RunDirectory, check_space, config_of
 from parity.shell.saving import (
     Saving,
@@ -97,14 +97,20 @@ def run(options: TrainOptions) -> int:
     with torch_ref.distributed.joined(device) as processes:
         console = Console(quiet=processes.rank > 0)
         try:
-            made = agreed(
-                processes, lambda: _made(options, spec, recipe, device, processes, console)
-            )
-            return _run(*made, console)
+            told = options, spec, recipe, device, processes, console
+            training, choice = agreed(processes, lambda: _made(*told))
+            check_alike(processes, training.of)
+            divided = torch_ref.distributed.divided(training.trained, processes, options.batch_norm)
+            return _run(dataclasses.replace(training, trained=divided), choice, console)
         except KeyboardInterrupt:
             if processes.rank == 0:
                 raise
             return INTERRUPTED  # the first one says where
+        except RuntimeError as error:
+            if not processes.lost(error):
+                raise
+            console.line(lost_another())
+            return 1
 
 
 def _made(
@@ -125,7 +131,6 @@ def _made(
     model = torch_ref.models.create_model(spec.name, **dataclasses.asdict(spec.options)).to(device)
     check_batches(model, len(train), recipe.batch_size, device, processes, options.batch_norm)
     trained = set_precision(model, options.precision, device)
-    trained = torch_ref.distributed.divided(trained, processes, options.batch_norm)
     optimizer, scheduler = make_optimizer(model, recipe, -(-len(train) // recipe.batch_size))
     average = None if recipe.ema is None else torch_ref.train.averaged(model, recipe.ema)
     of = digest([settings(options, choice.name), str(spec), dataclasses.asdict(recipe)])
@@ -370,12 +375,9 @@ def check_batches(
     try:
         copy.deepcopy(model).train()(torch.zeros(1, 3, *IMAGE_SIZE, device=device))
     except ValueError as error:
-        if parts == 1:
-            raise one_image(images, batch_size) from error
-        raise InputError(
-            f"--batch-norm local: a batch of {least} is too small for statistics of each of "
-            f"{parts} processes: give another --batch-size, or --batch-norm global"
-        ) from error
+        alone = parts == 1
+        problem = one_image(images, batch_size) if alone else small_share(least, parts, "processes")
+        raise problem from error
 
 
 def choose_device(wanted: str) -> str:

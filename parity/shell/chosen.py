@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import math
+import os
 from typing import Any
 
 from jax_impl.data.augmentation import Augmentation
@@ -104,6 +105,10 @@ def _check_at_once(options: TrainOptions) -> None:
 
 
 def _check_mesh(options: TrainOptions) -> None:
+    if options.framework == "jax" and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise InputError(
+            "torchrun starts processes of PyTorch: give --framework torch, or leave it out"
+        )
     if options.mesh is None:
         if options.batch_norm != "global" and devices_of(options) == 1:
             raise InputError(

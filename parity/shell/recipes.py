@@ -302,6 +302,14 @@ def one_image(images: int, batch_size: int) -> InputError:
     )
 
 
+def small_share(size: int, parts: int, what: str) -> InputError:
+    """What is wrong with a batch that is divided for statistics of each device or process."""
+    return InputError(
+        f"--batch-norm local: a batch of {size} is too small for statistics of each of {parts} "
+        f"{what}: give another --batch-size, or --batch-norm global"
+    )
+
+
 def check_run(options: RunOptions) -> None:
     """Whether a comparison can be made as asked, as far as no framework is needed to tell.
 
