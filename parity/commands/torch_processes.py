@@ -1,5 +1,6 @@
 """What the processes that `torchrun` started agree on while they train together."""
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -7,7 +8,7 @@ import jax_impl.errors
 import torch_ref.errors
 from parity.shell.cli import BAD_INPUT
 from parity.shell.run_directory import RunDirectory
-from parity.shell.saving import anew, resume_command
+from parity.shell.saving import way_on
 from torch_ref.distributed import Processes
 from torch_ref.errors import InputError
 
@@ -53,9 +54,15 @@ def check_alike(processes: Processes, of: str) -> None:
     agreed(processes, work)
 
 
-def lost_another(directory: RunDirectory | None = None, saved: int = 0) -> str:
-    """What is said when another process is gone, after the checkpoint of so many steps."""
-    way = "train anew" if directory is None else anew(directory.path)
-    if directory is not None and saved:
-        way = f"go on from step {saved:,} by: {resume_command(directory.path)}"
-    return f"STOPPED: another process of this training is gone; {way} (with torchrun, as before)"
+def lost_another(processes: Processes, directory: RunDirectory | None = None) -> int:
+    """Says, in every process that is left, that another is gone; the exit status.
+
+    The first one may be the one that is gone.
+    """
+    way = "train anew" if directory is None else way_on(directory)
+    print(
+        f"process {processes.rank} STOPPED: another process of this training is gone; {way} "
+        "(with torchrun, as before)",
+        file=sys.stderr,
+    )
+    return 1

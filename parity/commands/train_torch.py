@@ -109,8 +109,7 @@ def run(options: TrainOptions) -> int:
         except RuntimeError as error:
             if not processes.lost(error):
                 raise
-            console.line(lost_another())
-            return 1
+            return lost_another(processes)
 
 
 def _made(
@@ -189,11 +188,15 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
             raise InputError(f"{error}; {anew(directory.path)}") from error
         directory.again(rows)
         console.line(going_on(start, recipe.epochs))
-    store = None
-    if options.checkpoint_every and training.processes.rank == 0:
+
+    def room() -> _Store | None:
+        if not options.checkpoint_every or training.processes.rank:
+            return None
         size = sum(p.nbytes for p in training.model.parameters())
         check_space(directory.path, 4 * size, 1)
-        store = _Store(path)
+        return _Store(path)
+
+    store = agreed(training.processes, room)
     events = options.tensorboard and training.processes.rank == 0
     log = TrainingLog(directory, console, str(training.spec), "torch", recipe, events)
     random = [torch.get_rng_state()]
@@ -275,8 +278,7 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
         except RuntimeError as error:
             if not training.processes.lost(error):
                 raise
-            console.line(lost_another(directory, saving.saved))
-            return 1
+            return lost_another(training.processes, directory)
         saving.end()
         log.end(recipe.epochs, test(torch_ref.data.make_loader(training.test, 100, seed=0)))
         state = training.averaged.state_dict()

@@ -103,11 +103,16 @@ def told_interrupts(directory: RunDirectory) -> Iterator[None]:
         said = "; ".join(map(str, stop.args))
         if not (directory.rows or directory.resumed or directory.steps()):
             raise
-        way = anew(directory.path)
-        if steps := directory.steps():
-            last = f" of step {max(steps):,}" if max(steps) else ""
-            way = f"go on from its last checkpoint{last} by: {resume_command(directory.path)}"
-        raise KeyboardInterrupt(f"{f'{said}; ' if said else ''}{way}") from None
+        raise KeyboardInterrupt(f"{f'{said}; ' if said else ''}{way_on(directory)}") from None
+
+
+def way_on(directory: RunDirectory) -> str:
+    """What to do with a training that ended on its way."""
+    steps = directory.steps()
+    if not steps:
+        return anew(directory.path)
+    last = f" of step {max(steps):,}" if max(steps) else ""
+    return f"go on from its last checkpoint{last} by: {resume_command(directory.path)}"
 
 
 def anew(folder: Path) -> str:

@@ -19,6 +19,8 @@ from parity.shell.run_directory import CHECKPOINT, WEIGHTS
 ROOT = Path(__file__).parents[3]
 NEAR = 1e-5
 """Relative, of a loss in float32 after an epoch of 45 steps: some hundred of its roundings."""
+FULL = "import shutil, collections; U = collections.namedtuple('U', 'total used free')\n"
+FULL += "shutil.disk_usage = lambda path: U(1, 1, 0)\n"
 NET = "--framework", "torch", "--model", "simple_cnn:channels=4,4:hidden=8", "--data", "digits"
 
 
@@ -29,7 +31,8 @@ def processes(*arguments, count=2, each=((), ())):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    told |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    told |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, "-m", "parity", "train", *map(str, (*NET, *arguments))]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     made = [
@@ -66,7 +69,8 @@ def weights(folder):
     return safetensors.numpy.load_file(folder / WEIGHTS)
 
 
-def test_one_that_is_killed_ends_the_other_and_the_training_goes_on(tmp_path):
+@pytest.mark.parametrize("killed", [0, 1])
+def test_one_that_is_killed_ends_the_other_and_the_training_goes_on(killed, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     how = "--epochs", 4, "--checkpoint-every", 0.2
     (first, said, bad), (second, *silence) = trained(*how, "--out", whole)
@@ -74,12 +78,12 @@ def test_one_that_is_killed_ends_the_other_and_the_training_goes_on(tmp_path):
     assert second == 0 and silence == ["", ""], "the second one says nothing"
     with processes(*how, "--out", cut) as made:
         wait_for(cut / CHECKPOINT, made[0])
-        made[1].kill()
-        status, said, bad = ended(made)[0]
-    assert (status, bad) == (1, "") and not (cut / WEIGHTS).exists()
-    told = said.splitlines()[-1]
-    assert told.startswith("STOPPED: another process of this training is gone; go on from step ")
-    assert f"parity train --resume {cut}" in told
+        made[killed].kill()
+        status, _, told = ended(made)[1 - killed]
+    assert status == 1 and not (cut / WEIGHTS).exists()
+    assert told.count("\n") == 1, told
+    assert "another process of this training is gone; go on from its last checkpoint" in told
+    assert f"by: parity train --resume {cut} " in told
     (status, said, bad), _ = trained("--resume", cut)
     assert (status, bad) == (0, ""), bad
     theirs = weights(cut)
@@ -108,6 +112,15 @@ def test_a_stop_is_of_both_and_said_once(tmp_path):
         (first, _, told), (second, *silence) = ended(made)
     assert (first, second, silence) == (130, 130, ["", ""])
     assert told.startswith("interrupted: saved at step") and told.count("\n") == 1
+
+
+def test_a_full_disk_is_told_by_the_first_alone(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(FULL)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (first, _, told), (second, *silence) = trained("--out", tmp_path / "out")
+    assert (first, second, silence) == (2, 2, ["", ""])
+    assert "checkpoints take up to" in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_of_them_train_the_same(tmp_path):
