@@ -9,6 +9,8 @@ import contextlib
 import dataclasses
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -21,6 +23,9 @@ from torch_ref.errors import InputError
 
 LOST = re.compile(r"by peer|[Cc]onnection|NCCL|[Tt]imed out|[Tt]imeout|ProcessGroup")
 """In what gloo and nccl say of a process that does not answer."""
+
+PATIENCE = 300.0
+"""Seconds in which all of them have to come."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,17 +87,48 @@ def joined(device: str = "cpu") -> Iterator[Processes]:
     if "RANK" not in os.environ:
         yield ALONE
         return
-    try:
-        if device.startswith("cuda"):
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    except (RuntimeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"cannot meet the other processes of torchrun: {first}") from error
+    count = _number("WORLD_SIZE", 1)
+    _number("RANK", 0, count - 1)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(_number("LOCAL_RANK", 0, torch.cuda.device_count() - 1))
+    _meet("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield Processes(dist.get_world_size(), dist.get_rank())
     finally:
         dist.destroy_process_group()
+
+
+def _number(variable: str, least: int, most: int = 2**20) -> int:
+    """What torchrun says by a variable of the environment."""
+    text = os.environ.get(variable, "")
+    if not (text.isascii() and text.isdecimal() and least <= int(text[:9]) <= most):
+        raise InputError(
+            f"the variable {variable} is {text[:40]!r}: torchrun sets it, to a number from {least} "
+            f"to {most}; without RANK one process trains alone"
+        )
+    return int(text)
+
+
+def _meet(backend: str) -> None:
+    """Waits in another thread: PyTorch's own wait is deaf to Ctrl-C and SIGTERM."""
+    problems: list[Exception] = []
+
+    def work() -> None:
+        try:
+            dist.init_process_group(backend)
+        except Exception as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    until = time.monotonic() + PATIENCE
+    while thread.is_alive() and time.monotonic() < until:
+        thread.join(0.1)
+    if thread.is_alive():
+        raise InputError(f"the other processes of torchrun did not come in {PATIENCE:.0f} s")
+    if problems:
+        first = str(problems[0]).splitlines()[0]
+        raise InputError(f"cannot meet the other processes of torchrun: {first}") from problems[0]
 
 
 def divided(

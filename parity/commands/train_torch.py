@@ -267,6 +267,7 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
                 average=training.average,
                 start=start,
                 keep_going=options.keep_going,
+                processes=training.processes,
                 print=_silent,
                 on_epoch=on_epoch,
                 on_steps=on_steps,

@@ -15,22 +15,26 @@ import pytest
 import safetensors.numpy
 
 from parity.shell.run_directory import CHECKPOINT, WEIGHTS
+from torch_ref.distributed import joined
+from torch_ref.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 NEAR = 1e-5
-"""Relative, of a loss in float32 after an epoch of 45 steps: some hundred of its roundings."""
+"""Relative, of a loss in float32 after an epoch of 15 steps: some hundred of its roundings."""
+LOADED = 20
+"""Seconds after which a process waits for the others, on a machine that is busy."""
 FULL = "import shutil, collections; U = collections.namedtuple('U', 'total used free')\n"
 FULL += "shutil.disk_usage = lambda path: U(1, 1, 0)\n"
 NET = "--framework", "torch", "--model", "simple_cnn:channels=4,4:hidden=8", "--data", "digits"
 
 
 @contextlib.contextmanager
-def processes(*arguments, count=2, each=((), ())):
+def processes(*arguments, count=2, each=((), ()), world=None):
     """The processes, which are killed at the end; `each` has more options of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world or count)}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     told |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, "-m", "parity", "train", *map(str, (*NET, *arguments))]
@@ -90,17 +94,38 @@ def test_one_that_is_killed_ends_the_other_and_the_training_goes_on(killed, tmp_
     assert all(np.array_equal(value, theirs[name]) for name, value in weights(whole).items())
 
 
-@pytest.mark.proof
-def test_two_train_as_one_does(tmp_path):
-    for out, count in (("one", 1), ("two", 2)):
-        how = "--optimizer", "sgd", "--epochs", 1
-        trained(*how, "--out", tmp_path / out, count=count)
-    one, two = (
-        json.loads((tmp_path / out / "metrics.jsonl").read_text().splitlines()[0])["loss"]
-        for out in ("one", "two")
-    )
-    assert one == pytest.approx(two, rel=NEAR)
+def test_two_share_a_batch_and_train_as_one_does(tmp_path):
+    """Statistics of each one's share are others: each has a share, and not all."""
+
+    def loss(out, *arguments, count=2):
+        how = "--model", "resnet18:width=2:stem=cifar", "--optimizer", "sgd", "--epochs", 1
+        done = trained(*how, "--batch-size", 100, *arguments, "--out", out, count=count)
+        assert [status for status, *_ in done] == [0] * count, done
+        return json.loads((out / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+
+    one = loss(tmp_path / "one", count=1)
+    assert loss(tmp_path / "two") == pytest.approx(one, rel=NEAR)
+    local = loss(tmp_path / "local", "--batch-norm", "local")
+    assert abs(local - one) > 10 * NEAR * one
     assert json.loads((tmp_path / "two" / "config.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("RANK", "x"), ("RANK", "5"), ("WORLD_SIZE", "0"), ("RANK", "-1")]
+)
+def test_a_senseless_variable_is_named(variable, value, monkeypatch):
+    for name, usual in (("RANK", "0"), ("WORLD_SIZE", "2"), (variable, value)):
+        monkeypatch.setenv(name, usual)
+    with pytest.raises(InputError, match=f"the variable {variable} is '{value}'"), joined():
+        pass
+
+
+def test_one_that_waits_for_the_others_can_be_ended():
+    with processes("--epochs", 1, count=1, world=2) as made:
+        time.sleep(LOADED)
+        made[0].send_signal(signal.SIGTERM)
+        ((status, _, told),) = ended(made)
+    assert status == 130 and told.count("\n") == 1 and told.startswith("interrupted")
 
 
 @pytest.mark.proof
