@@ -297,6 +297,12 @@ def ports() -> str:
     return table(head, (tuple(row.values()) for row in load("ports")["ports"]))
 
 
+def large_pairs() -> str:
+    """What the suite takes on two large models, and what it was meant to."""
+    head = "pair", "rungs", "time", "memory", "meant"
+    return table(head, (tuple(row.values()) for row in load("ports")["large"]))
+
+
 def family() -> str:
     """The largest errors but for the comparison that misses its bar, and that one."""
     content = load("family")
@@ -374,6 +380,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "lowerings": lowerings,
     "level": level,
     "ports": ports,
+    "large_pairs": large_pairs,
     "itself": itself,
     "gpu": gpu,
     "in_short": in_short,
