@@ -23,7 +23,7 @@ from parity.report import report
 from parity.report.comparison import Row, compare
 from parity.shell import data_choice
 from parity.shell.console import Console
-from parity.shell.environment import choose_device, describe, pin_precision
+from parity.shell.environment import choose_device, describe, keep_freed_memory, pin_precision
 from parity.shell.files import default_out
 from parity.shell.options import RunOptions
 from parity.shell.recipes import check_run, chosen_model
@@ -45,6 +45,7 @@ def run(options: RunOptions) -> int:
     results: list[Result] = []
     rows: list[Row] = []
     if options.pair is not None:
+        keep_freed_memory()
         pair = load_pair(options.pair)
         about = {"name": "example_inputs", "reason": f"data: the examples of {options.pair}"}
         climbed = _climb_pair(options, pair, device, console)
