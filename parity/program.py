@@ -13,7 +13,7 @@ import tyro
 
 from jax_impl.errors import InputError
 from jax_impl.models import registry
-from parity.shell import cli
+from parity.shell import cli, watched
 from parity.shell.chosen import chosen_training
 from parity.shell.earlier import options_of
 from parity.shell.look_options import (
@@ -128,8 +128,11 @@ EXAMPLES = {
 """The end of each command's help."""
 
 
-def main(options: Any) -> int | None:
-    """Returns the exit status. A typo is told before a framework is loaded."""
+def main(options: Any, arguments: Sequence[str] = ()) -> int | None:
+    """Returns the exit status. A typo is told before a framework is loaded.
+
+    Options are those of the command line's `arguments`.
+    """
     name = next(name for name, kind in COMMANDS.items() if kind is type(options)).replace(" ", "_")
     match options:
         case ListOptions(table=False):
@@ -149,6 +152,8 @@ def main(options: Any) -> int | None:
             _need_torch()
         case TrainOptions():
             chosen_training(options)
+            if options.coordinator is not None and not watched.is_watched():
+                return watched.watch(arguments)
             name = f"train_{options.framework}"
         case EvaluateOptions() | PredictOptions() | ExportOptions():
             if options.model is not None:
@@ -201,7 +206,15 @@ def _need_torch() -> None:
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Does what a command line asks for, and exits."""
-    cli.run(main, _options, args=named(arguments), prog="parity", examples=EXAMPLES)
+    begin = functools.partial(main, arguments=arguments)
+    with watched.reporting(_leave):
+        cli.run(begin, _options, args=named(arguments), prog="parity", examples=EXAMPLES)
+
+
+def _leave() -> None:
+    from jax_impl.training import hosts
+
+    hosts.leave()
 
 
 def named(arguments: Sequence[str]) -> Sequence[str]:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from jax_impl.models import registry
 from jax_impl.models.layers import BatchNorm2d, Conv2d, Linear
 from jax_impl.models.model import Model, from_module, from_spec
 from jax_impl.ops.pooling import max_pool2d
+from jax_impl.training import hosts, optim
 from jax_impl.training import mesh as meshes
-from jax_impl.training import optim
 from jax_impl.training.averaging import with_average
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.mesh_axes import axes_of
@@ -27,6 +29,15 @@ ROOT = Path(__file__).parents[1]
 SMALL = "small"
 IMAGES = 120
 AUGMENTATION = Augmentation(flip=True)
+MESHES = ["data=8", "data=4,model=2"]
+NEAR = 1e-10
+"""Of float64's 1e-16: sums in another order, grown by the steps."""
+
+
+def assert_near(found: dict[str, Any], near: float = NEAR) -> None:
+    """Of what `trained` gives."""
+    for text, told in found.items():
+        assert told["state"] <= near and told["losses"] <= near and told["right"], (text, told)
 
 
 class Small(nnx.Module):
@@ -48,19 +59,37 @@ def small(parts: int) -> Model:
     return from_module(SMALL, Small, parts)
 
 
-def found_by(devices: int, cases: list[dict[str, Any]], dtype: str = "float64") -> list[Any]:
-    """What `trained` gives of each case, where JAX has so many devices."""
+def found_by(
+    devices: int, cases: list[dict[str, Any]], dtype: str = "float64", processes: int = 1
+) -> list[Any]:
+    """What `trained` gives of each case, where JAX has so many devices, of so many processes.
+
+    Of several processes all give it, and it has to be the same.
+    """
     environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_NUM_CPU_DEVICES": str(devices // processes),
         "JAX_ENABLE_X64": str(dtype == "float64"),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     }
-    command = [sys.executable, "-m", "on_devices"]
-    done = subprocess.run(
-        command, input=json.dumps([dtype, cases]), capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    command = [sys.executable, "-m", "on_devices", f"127.0.0.1:{free_port()}", str(processes)]
+    pipe = subprocess.PIPE
+    pipes: Any = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "text": True}
+    ranks = range(processes)
+    made = [subprocess.Popen([*command, str(n)], env=environment, **pipes) for n in ranks]
+    with ThreadPoolExecutor(processes) as executor:
+        ended = [*executor.map(lambda one: one.communicate(json.dumps([dtype, cases])), made)]
+    for process, (_, errors) in zip(made, ended, strict=True):
+        assert process.returncode == 0, errors
+    first, *others = [json.loads(output.splitlines()[-1]) for output, _ in ended]
+    assert all(other == first for other in others)
+    return first
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def trained(
@@ -103,14 +132,16 @@ def trained(
     state, losses, right = run(None)
     found = {}
     for text in meshed:
-        own, own_losses, own_right = run(meshes.make_mesh(axes_of(text), jax.devices()))
-        pairs = zip(jax.tree.leaves(own), jax.tree.leaves(state), strict=True)
+        mesh = meshes.make_mesh(axes_of(text), jax.devices())
+        own, own_losses, own_right = run(mesh)
         paths = jax.tree_util.tree_flatten_with_path(own.params)[0]
         cut = {
             "/".join(key.key for key in keys): array.sharding.shard_shape(array.shape)
             for keys, array in paths
             if not array.sharding.is_fully_replicated
         }
+        own = meshes.fetched(mesh, own)
+        pairs = zip(jax.tree.leaves(own), jax.tree.leaves(state), strict=True)
         found[text] = {
             "state": max(_relative(one, other) for one, other in pairs),
             "losses": _relative(own_losses, losses),
@@ -128,5 +159,8 @@ def _relative(one: Any, other: Any) -> float:
 
 
 if __name__ == "__main__":
+    where, count, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    hosts.join(where if count > 1 else None, count, number)
     kind, asked = json.load(sys.stdin)
-    print(json.dumps([trained(kind, **case) for case in asked]))
+    print(json.dumps([trained(kind, **case) for case in asked]), flush=True)
+    hosts.leave()

@@ -40,6 +40,25 @@ PARTS = re.compile(
 """The paths within a checkpoint."""
 
 
+def handler() -> ocp.PyTreeCheckpointHandler:
+    """Orbax's for a tree of arrays, of this process alone."""
+    return ocp.PyTreeCheckpointHandler(multiprocessing_options=by_itself())
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(handler(), multiprocessing_options=by_itself())
+
+
+def by_itself() -> Any:
+    """Orbax's options for a process that reads or writes alone, however many there are."""
+    own = jax.process_index()
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    )
+
+
 def foreign(path: Path) -> list[str]:
     """What a folder holds that is no part of a checkpoint; "_METADATA" if that is not there.
 
@@ -74,7 +93,7 @@ def save(path: Path, variables: Variables, metadata: dict[str, str]) -> None:
         raise InputError(f"{path} exists: remove it, or name another folder")
 
     def write() -> None:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(
                 path.resolve(),
                 args=ocp.args.PyTreeSave(variables._asdict()),  # pyright: ignore[reportCallIssue]
@@ -130,7 +149,7 @@ def metadata(path: Path) -> dict[str, str]:
     """What was written with a checkpoint; nothing where there is none, or it cannot be read."""
     found: dict[str, Any] = {}
     with _quiet(), contextlib.suppress(Exception):  # `restore` tells what is wrong
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             found = checkpointer.metadata(path.resolve()).custom_metadata or {}
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
@@ -147,7 +166,7 @@ def _quietly(path: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> tu
 
 def _restored(path: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> tuple[Any, Any]:
     """What a checkpoint of `what` holds, and its metadata."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         # Orbax and its storage meet damaged files with errors of many types.
         try:
             metadata = checkpointer.metadata(path.resolve())

@@ -22,6 +22,7 @@ from jax_impl.torch_random.loader import Drawn
 from jax_impl.training import mesh as meshes
 from jax_impl.training import optim, regions
 from jax_impl.training.augment import augmented, check_drawn, draw, key_of, needed
+from jax_impl.training.hosts import of_first
 from jax_impl.training.state import TrainState
 from jax_impl.training.step import compute_dtype, update
 
@@ -95,7 +96,7 @@ def make_train_epoch(
     put: Callable[[Any], Any] = partial(jax.tree.map, jnp.asarray)
     shared = settled = all_read = _as_it_is
     if mesh is not None:
-        keys = jax.device_put(keys, meshes.whole(mesh))
+        keys = jax.jit(jax.random.wrap_key_data)(meshes.put(mesh, jax.random.key_data(keys)))
         put, all_read = partial(meshes.put, mesh), partial(meshes.gathered, mesh)
         shared = partial(meshes.constrain, sharding=meshes.shared_out(mesh))
         settled = partial(meshes.settled, mesh)
@@ -191,7 +192,7 @@ def make_train_epoch(
                 start, found = start + some, np.asarray(losses)[..., :some]
                 if bounded:
                     pace = (time.perf_counter() - began) / some
-                    most = max(1, min(CHUNK, 4 * some, int(seconds / pace)))
+                    most = of_first(max(1, min(CHUNK, 4 * some, int(seconds / pace))))
                 yield state, Steps(found, some * batch_size, _counts(right))
         if rest and start == steps:
             batch, own = put(jax.tree.map(lambda a: a[..., -rest:], (order, drawn)))

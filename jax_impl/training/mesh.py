@@ -6,8 +6,9 @@ of the state are cut, and put together only while they are used (fully sharded d
 of Zhao et al. 2023, https://arxiv.org/abs/2304.11277); along `data` they are copies.
 """
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -75,6 +76,25 @@ def put_state(mesh: Mesh, state: Any) -> Any:
 def _put(array: Any, sharding: NamedSharding) -> jax.Array:
     array = np.asarray(array)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def fetched(mesh: Mesh | None, tree: Any) -> Any:
+    """The arrays of a tree that lies on a mesh, as NumPy's, one after the other.
+
+    Each process has to call it, also for those of which other processes have a part.
+    """
+    return jax.tree.map(lambda array: np.asarray(_together(mesh, array)), tree)
+
+
+def _together(mesh: Mesh | None, array: Any) -> Any:
+    if mesh is None or array.is_fully_addressable or array.is_fully_replicated:
+        return array
+    return _gather(mesh)(array)
+
+
+@functools.cache
+def _gather(mesh: Mesh) -> Callable[[Any], jax.Array]:
+    return jax.jit(lambda array: array, out_shardings=whole(mesh))
 
 
 def constrain(tree: Any, sharding: NamedSharding) -> Any:

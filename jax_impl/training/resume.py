@@ -50,11 +50,17 @@ class Checkpoints:
             preservation_policy=preservation_policy.AnyPreservationPolicy([latest, best]),
             # Ours is the thread, for a failure of Orbax's own is told late or never.
             enable_async_checkpointing=False,
+            create=jax.process_count() == 1,
+            multiprocessing_options=checkpoint.by_itself(),
         )
         handlers = {
-            STATE: ocp.PyTreeCheckpointHandler(),
-            PROGRESS: ocp.JsonCheckpointHandler(),
+            STATE: checkpoint.handler(),
+            PROGRESS: ocp.JsonCheckpointHandler(multiprocessing_options=checkpoint.by_itself()),
         }
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write {folder}: {error.strerror}") from error
         with silent_logs():
             self._manager = ocp.CheckpointManager(
                 folder.resolve(), options=options, item_handlers=handlers

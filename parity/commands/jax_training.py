@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,17 +22,19 @@ from jax_impl.torch_random.generator import Generator
 from jax_impl.torch_random.loader import Drawn
 from jax_impl.training.averaging import averaged
 from jax_impl.training.fit import START, Epoch, Progress
-from jax_impl.training.mesh import put_state
-from jax_impl.training.resume import Checkpoints, newest
+from jax_impl.training.hosts import ALONE, Hosts
+from jax_impl.training.mesh import fetched, put_state
+from jax_impl.training.resume import Checkpoints, Restored, newest, restore
 from jax_impl.training.schedules import Schedule
 from jax_impl.training.state import TrainState, create_state
+from parity.commands.processes import agreed
 from parity.pairs.jax_recipe import visits
 from parity.pairs.weights import to_arrays
 from parity.report.training_log import TrainingLog
 from parity.shell.console import Console
 from parity.shell.recipes import Recipe
 from parity.shell.run_directory import CHECKPOINTS, RunDirectory, check_space
-from parity.shell.saving import Saving, anew, check_digest, going_on
+from parity.shell.saving import Elsewhere, Saving, Store, anew, check_digest, going_on
 from parity.shell.train_options import TrainOptions
 
 
@@ -39,12 +42,13 @@ from parity.shell.train_options import TrainOptions
 class Training:
     """What is trained, on what, and how; `of` tells it from others in its checkpoints.
 
-    Without a `mesh` it is trained on one device.
+    Without a `mesh` it is trained on one device, of a kind that is named `device`.
     """
 
     options: TrainOptions
     spec: Spec
     recipe: Recipe
+    device: str
     dtype: Any
     train: Split
     held_out: Split
@@ -55,6 +59,7 @@ class Training:
     evaluate: Callable[..., float]
     of: str
     mesh: Mesh | None = None
+    hosts: Hosts = ALONE
 
     @property
     def batches(self) -> int:
@@ -105,7 +110,7 @@ class Run:
         folder = directory.path / CHECKPOINTS
         if options.resume:
             try:
-                told = newest(folder, self.state, partial(check_digest, training.of), console.line)
+                told = self._newest(folder, console)
             except InputError as error:
                 raise InputError(f"{error}; {anew(directory.path)}") from error
             self.state, self.start = told.state, Progress(**told.progress["progress"])
@@ -114,11 +119,7 @@ class Run:
             console.line(going_on(self.start, recipe.epochs))
         if training.mesh is not None:
             self.state = put_state(training.mesh, self.state)
-        self._store = None
-        if options.checkpoint_every:
-            size = sum(x.nbytes for x in jax.tree.leaves(self.state))
-            check_space(directory.path, beside * size, options.keep)
-            self._store = Checkpoints(folder, options.keep)
+        self._store = agreed(training.hosts, partial(self._room, folder, beside))
         self._random = self._generator.get_state()
         self._now: Callable[[], TrainState] = lambda: self.state
         about = str(training.spec), "jax", recipe, options.tensorboard
@@ -126,6 +127,28 @@ class Run:
         places = directory.path, console.line, self.start.step
         every = options.checkpoint_every, training.batches, recipe.epochs
         self._saving = Saving(self._store, self._save, *every, *places)
+
+    def _newest(self, folder: Path, console: Console) -> Restored:
+        """The first process looks for it, and the others read what it found."""
+        hosts, check = self.training.hosts, partial(check_digest, self.training.of)
+
+        def first() -> Restored | None:
+            return None if hosts.rank else newest(folder, self.state, check, console.line)
+
+        found = agreed(hosts, first)
+        step = hosts.gathered(found.step if found else 0)[0]
+        return agreed(hosts, lambda: found or restore(folder / str(step), self.state, step))
+
+    def _room(self, folder: Path, beside: int) -> Store | None:
+        """Where the first process writes checkpoints, if any are wanted."""
+        options = self.training.options
+        if not options.checkpoint_every:
+            return None
+        if self.training.hosts.rank:
+            return Elsewhere()
+        size = sum(x.nbytes for x in jax.tree.leaves(self.state))
+        check_space(self.directory.path, beside * size, options.keep)
+        return Checkpoints(folder, options.keep)
 
     def orders(self) -> Iterator[tuple[np.ndarray, Drawn]]:
         """Of each epoch that is left the order, and what is drawn for it."""
@@ -165,12 +188,13 @@ class Run:
         self._saving.end()
         training, variables = self.training, averaged(state)
         self.log.end(training.recipe.epochs, training.evaluate(variables, training.test))
-        self.directory.weights(to_arrays(variables, training.model), training.spec, "jax")
+        arrays = to_arrays(fetched(training.mesh, variables), training.model)
+        self.directory.weights(arrays, training.spec, "jax")
 
     def close(self) -> None:
         """Waits for what is being saved, and draws the curves."""
         try:
-            if self._store:
+            if isinstance(self._store, Checkpoints):
                 self._store.close()
         finally:
             self.log.close()
@@ -179,6 +203,9 @@ class Run:
         state = self._now()
         if self._store is None or not (self.training.options.keep_going or _finite(state.params)):
             return  # the next step's loss will say so
+        whole = fetched(self.training.mesh, state)
+        if not isinstance(self._store, Checkpoints):
+            return  # it is the first process's to write
         told = {
             "step": progress.step,
             "progress": dataclasses.asdict(progress),
@@ -186,7 +213,7 @@ class Run:
             "rows": self.directory.rows,
             "of": self.training.of,
         }
-        self._store.save(progress.step, state, told, accuracy)
+        self._store.save(progress.step, whole, told, accuracy)
 
 
 @jax.jit

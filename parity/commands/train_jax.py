@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,25 +14,29 @@ from jax.sharding import Mesh
 
 import jax_impl.data.datasets
 from jax_impl.data.archive import Split
-from jax_impl.errors import InputError, NotFinite
+from jax_impl.errors import InputError, NotFinite, one_line
 from jax_impl.models.model import Model, from_spec
+from jax_impl.models.registry import Spec
 from jax_impl.training.compilation import keep_compiled
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.evaluate import make_evaluate
 from jax_impl.training.fit import Epoch, Progress, fit, fit_together
+from jax_impl.training.hosts import Hosts, join
 from jax_impl.training.mesh import make_mesh
 from jax_impl.training.mesh_axes import axes_of
 from jax_impl.training.precision import be_deterministic, set_precision
 from jax_impl.training.state import TrainState, stacked, unstacked
 from parity.commands.jax_training import Run, Training
+from parity.commands.processes import agreed, check_alike
 from parity.pairs.jax_recipe import learning_rate, make_optimizer
-from parity.shell import data_choice
+from parity.shell import data_choice, watched
 from parity.shell.chosen import chosen_training
+from parity.shell.cli import INTERRUPTED
 from parity.shell.console import Console
 from parity.shell.earlier import check_same, devices_of, settings
 from parity.shell.files import default_out
-from parity.shell.recipes import IMAGE_SIZE, check_validation, one_image, small_share
-from parity.shell.run_directory import RunDirectory, config_of
+from parity.shell.recipes import IMAGE_SIZE, Recipe, check_validation, one_image, small_share
+from parity.shell.run_directory import Followed, RunDirectory, config_of
 from parity.shell.saving import all_of, digest, stop_requests, told_interrupts
 from parity.shell.train_options import TrainOptions
 
@@ -39,59 +45,55 @@ PACE = 2.0
 
 
 def run(options: TrainOptions) -> int:
-    """Trains, evaluates, and fills the run directories; 1 if one stopped at a loss that is none."""
+    """Trains, evaluates, and fills the run directories; 1 if one stopped at a loss that is none.
+
+    Of the processes on many hosts the first does so; the others train with it.
+    """
     spec, recipe = chosen_training(options)
     keep_compiled()
     if options.deterministic:
         be_deterministic()
-    device = choose_device(options.device)
-    dtype = set_precision(options.precision, device.platform)
-    console = Console()
-    choice = data_choice.resolve(options.data, options.data_dir, console.line)
-    check_same(options, str(spec), recipe, choice.name)
-    console.paragraph(choice.reason)
-    dataset = jax_impl.data.datasets.load_dataset(choice.name, options.data_dir)
-    check_validation(recipe.validation, len(dataset.train.labels))
-    train, held_out = split_off(dataset.train, recipe.validation)
-    mesh = _mesh(options, device.platform)
-    parts = devices_of(options) if options.batch_norm == "local" else 1
-    model = from_spec(spec, parts)
-    check_batches(model, len(train.labels), recipe.batch_size, parts)
-    batches = -(-len(train.labels) // recipe.batch_size)
-    tested = held_out if recipe.validation else dataset.test
-    training = Training(
-        options,
-        spec,
-        recipe,
-        dtype,
-        train,
-        tested,
-        dataset.test,
-        model,
-        learning_rate(recipe, batches),
-        make_optimizer(recipe, batches),
-        make_evaluate(model, dtype=dtype, mirror=recipe.mirror, mesh=mesh),
-        digest([settings(options, choice.name), str(spec), dataclasses.asdict(recipe)]),
-        mesh,
-    )
+    hosts = join(options.coordinator, options.num_processes, options.process_id)
+    watched.tell("rank", hosts.rank)
+    try:
+        return _run(options, spec, recipe, hosts)
+    except KeyboardInterrupt:
+        if hosts.rank == 0:
+            raise
+        return INTERRUPTED  # the first one says where
+    except RuntimeError as error:
+        if hosts.count > 1 and watched.is_of_others(error):
+            watched.tell("lost", one_line(error))
+            os._exit(1)  # what JAX does at its end waits for the others
+        raise
+
+
+def _run(options: TrainOptions, spec: Spec, recipe: Recipe, hosts: Hosts) -> int:
+    console = Console(quiet=hosts.rank > 0)
+    training, choice = agreed(hosts, lambda: _made(options, spec, recipe, hosts, console))
+    check_alike(hosts, training.of)
+    options = training.options
     going_on = options.resume is not None
     trainings = [training] if options.at_once == 1 else _by_seed(training, choice.name)
     with contextlib.ExitStack() as stack:
         directories = []
         for one in trainings:
-            place = options.resume or one.options.out
-            directory = stack.enter_context(RunDirectory(place, str(spec), "jax", going_on))
+            directory = stack.enter_context(_directory(one))
             directories.append(directory)
             if not going_on:
-                told = config_of(one.options, spec, recipe, choice, "jax", device.device_kind)
-                count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model.shapes.params))
-                together = [other.options.seed for other in trainings]
-                beside = {"trained_at_once": together} if len(together) > 1 else {}
-                directory.config(told | {"parameters": count} | beside)
+                told = config_of(one.options, spec, recipe, choice, "jax", training.device)
+                leaves = jax.tree.leaves(training.model.shapes.params)
+                told |= {"parameters": sum(math.prod(leaf.shape) for leaf in leaves)}
+                if len(trainings) > 1:
+                    told["trained_at_once"] = [other.options.seed for other in trainings]
+                if hosts.count > 1:
+                    told["processes"] = hosts.count
+                directory.config(told)
         where = " and ".join(str(directory.path) for directory in directories)
         kind = "directory" if len(directories) == 1 else "directories"
-        many = f"{mesh.size} of " if mesh is not None else ""
-        console.line(f"{spec} on {many}{device.device_kind}, run {kind} {where}")
+        many = f"{training.mesh.size} of " if training.mesh is not None else ""
+        by = f", {hosts.count} processes" if hosts.count > 1 else ""
+        console.line(f"{spec} on {many}{training.device}{by}, run {kind} {where}")
         for directory in directories:
             stack.enter_context(told_interrupts(directory))
         if len(trainings) == 1:
@@ -99,15 +101,75 @@ def run(options: TrainOptions) -> int:
         return _train_together(trainings, directories, console)
 
 
+def _made(
+    options: TrainOptions, spec: Spec, recipe: Recipe, hosts: Hosts, console: Console
+) -> tuple[Training, data_choice.Choice]:
+    """What is trained, and why on these data."""
+    device = choose_device(options.device)
+    dtype = set_precision(options.precision, device.platform)
+    choice = data_choice.resolve(options.data, options.data_dir, console.line)
+    check_same(options, str(spec), recipe, choice.name)
+    console.paragraph(choice.reason)
+    dataset = jax_impl.data.datasets.load_dataset(choice.name, options.data_dir)
+    check_validation(recipe.validation, len(dataset.train.labels))
+    train, held_out = split_off(dataset.train, recipe.validation)
+    devices = jax.devices(device.platform)
+    if hosts.count > 1 and options.mesh is None:
+        options = dataclasses.replace(options, mesh=f"data={len(devices)}")
+    mesh = _mesh(options, devices, hosts)
+    parts = devices_of(options) if options.batch_norm == "local" else 1
+    model = from_spec(spec, parts)
+    check_batches(model, len(train.labels), recipe.batch_size, parts)
+    batches = -(-len(train.labels) // recipe.batch_size)
+    training = Training(
+        options,
+        spec,
+        recipe,
+        device.device_kind,
+        dtype,
+        train,
+        held_out if recipe.validation else dataset.test,
+        dataset.test,
+        model,
+        learning_rate(recipe, batches),
+        make_optimizer(recipe, batches),
+        make_evaluate(model, dtype=dtype, mirror=recipe.mirror, mesh=mesh),
+        digest([settings(options, choice.name), str(spec), dataclasses.asdict(recipe)]),
+        mesh,
+        hosts,
+    )
+    return training, choice
+
+
+def _directory(training: Training) -> RunDirectory:
+    """Made by the first process, and followed by the others."""
+    options, hosts = training.options, training.hosts
+    place, going_on = options.resume or options.out, options.resume is not None
+
+    def own() -> RunDirectory | None:
+        return None if hosts.rank else RunDirectory(place, str(training.spec), "jax", going_on)
+
+    made = agreed(hosts, own)
+    path = Path(hosts.gathered(str(made.path if made else ""))[0])
+    watched.tell("folder", path)
+    return made or Followed(path, going_on)
+
+
 def _train(training: Training, directory: RunDirectory, console: Console) -> int:
     with contextlib.closing(Run(training, directory, console)) as run:
         with stop_requests() as asked, console.bar("compiling", training.steps) as show:
 
+            def agree_to_stop() -> None:
+                if training.hosts.count > 1 and training.hosts.any(bool(asked)) and not asked:
+                    asked.append("")
+
             def on_steps(progress: Progress, state: TrainState) -> None:
+                agree_to_stop()
                 show(progress.step, run.log.bar_text(progress))
                 run.after_steps(progress, lambda: state, asked)
 
             def on_epoch(epoch: Epoch, state: TrainState) -> None:
+                agree_to_stop()
                 run.after_epoch(epoch, state, asked)
 
             try:
@@ -233,13 +295,19 @@ def check_batches(model: Model, images: int, batch_size: int, parts: int = 1) ->
             raise problem from error
 
 
-def _mesh(options: TrainOptions, platform: str) -> Mesh | None:
+def _mesh(options: TrainOptions, devices: Sequence[Any], hosts: Hosts) -> Mesh | None:
     if options.mesh is None:
         return None
     try:
-        return make_mesh(axes_of(options.mesh), jax.devices(platform))
+        mesh = make_mesh(axes_of(options.mesh), devices)
     except InputError as error:
         raise InputError(f"--mesh {options.mesh}: {error}") from error
+    if hosts.count > 1 and mesh.size < len(devices):
+        raise InputError(
+            f"--mesh {options.mesh}: {hosts.count} processes train on all of their {len(devices)} "
+            "devices: give a mesh of so many, or leave it out"
+        )
+    return mesh
 
 
 def choose_device(wanted: str) -> Any:
@@ -249,7 +317,7 @@ def choose_device(wanted: str) -> Any:
         InputError: JAX has no such platform here.
     """
     try:
-        device = jax.devices(None if wanted == "auto" else wanted)[0]
+        device = jax.local_devices(backend=None if wanted == "auto" else wanted)[0]
     except RuntimeError as error:
         platforms = jax.default_backend()
         raise InputError(f"--device {wanted}: JAX sees only {platforms} here") from error

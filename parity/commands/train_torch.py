@@ -23,7 +23,7 @@ import torch_ref.distributed
 import torch_ref.models
 import torch_ref.train
 from jax_impl.models.registry import Spec
-from parity.commands.torch_processes import agreed, check_alike, lost_another
+from parity.commands.processes import agreed, check_alike, lost_another
 from parity.pairs.torch_recipe import make_optimizer
 from parity.report.training_log import TrainingLog
 from parity.shell import data_choice
@@ -48,6 +48,8 @@ from torch_ref.distributed import ALONE, Processes
 from torch_ref.errors import InputError, NotFinite
 from torch_ref.precision import be_deterministic, set_precision
 from torch_ref.train import Epoch, Progress
+
+AS_BEFORE = " (with torchrun, as before)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ def run(options: TrainOptions) -> int:
         except RuntimeError as error:
             if not processes.lost(error):
                 raise
-            return lost_another(processes)
+            return lost_another(processes, how=AS_BEFORE)
 
 
 def _made(
@@ -279,7 +281,7 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
         except RuntimeError as error:
             if not training.processes.lost(error):
                 raise
-            return lost_another(training.processes, directory)
+            return lost_another(training.processes, directory, AS_BEFORE)
         saving.end()
         log.end(recipe.epochs, test(torch_ref.data.make_loader(training.test, 100, seed=0)))
         state = training.averaged.state_dict()

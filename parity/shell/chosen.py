@@ -109,8 +109,10 @@ def _check_mesh(options: TrainOptions) -> None:
         raise InputError(
             "torchrun starts processes of PyTorch: give --framework torch, or leave it out"
         )
+    _check_hosts(options)
     if options.mesh is None:
-        if options.batch_norm != "global" and devices_of(options) == 1:
+        alone = devices_of(options) == 1 and options.coordinator is None
+        if options.batch_norm != "global" and alone:
             raise InputError(
                 f"--batch-norm {options.batch_norm}: it goes with --mesh, or with torchrun"
             )
@@ -123,6 +125,29 @@ def _check_mesh(options: TrainOptions) -> None:
         axes_of(options.mesh)
     except InputError as error:
         raise InputError(f"--mesh: {error}") from error
+
+
+def _check_hosts(options: TrainOptions) -> None:
+    where, count, rank = options.coordinator, options.num_processes, options.process_id
+    if where is None or where == "auto":
+        given = [n for n, v in (("num-processes", count), ("process-id", rank)) if v is not None]
+        if given:
+            raise InputError(f"--{given[0]}: it goes with --coordinator HOST:PORT")
+    if where is None:
+        return
+    if options.framework == "torch":
+        raise InputError("--coordinator: PyTorch's processes are torchrun's; leave it out")
+    if options.at_once > 1:
+        raise InputError("--at-once: on many hosts trainings go one at a time; leave it out")
+    if where == "auto":
+        return
+    host, _, port = where.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 2**16):
+        raise InputError(f"--coordinator {shown(where)}: give HOST:PORT, or auto")
+    if count is None or not 1 <= count <= MOST:
+        raise InputError("--coordinator HOST:PORT: give --num-processes, 1 or more")
+    if rank is None or not 0 <= rank < count:
+        raise InputError(f"--coordinator HOST:PORT: give --process-id, 0 to {count - 1}")
 
 
 def _check_counts(chosen: Recipe) -> None:

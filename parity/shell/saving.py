@@ -30,6 +30,16 @@ class Store(Protocol):
         ...
 
 
+class Elsewhere:
+    """The store of a process whose checkpoints another one writes."""
+
+    def failure(self) -> None:
+        """Is the other one's to tell."""
+
+    def wait(self) -> None:
+        """Nothing is written here."""
+
+
 Save = Callable[[Any, float | None], None]
 """Of the progress, and the accuracy if it was just measured."""
 

@@ -178,7 +178,18 @@ class TrainOptions:
 
     mesh: Annotated[str | None, unset("AXIS=N[,AXIS=N]")] = None
     """train on many devices, in JAX: data=8 shares each batch out among eight; data=4,model=2 too,
-    and each pair of them halves the large weights. What is computed is the same. By default one"""
+    and each pair of them halves the large weights. What is computed is the same. By default one, on
+    many hosts all of them"""
+
+    coordinator: Annotated[str | None, unset("HOST:PORT|auto")] = None
+    """train on many hosts, in JAX: one process on each, with the same options. HOST:PORT is where
+    the first one listens; auto asks Slurm, Open MPI, Kubernetes or the TPU pod for everything"""
+
+    num_processes: MaybeInt = None
+    """processes in all, with HOST:PORT"""
+
+    process_id: MaybeInt = None
+    """which of them this one is, from 0, with HOST:PORT"""
 
     batch_norm: Literal["global", "local"] = "global"
     """on many devices, or by torchrun's processes: statistics of the whole batch, as PyTorch's

@@ -4,10 +4,7 @@ It gets SIGTERM when its parent ends in whatever way, and it waits until no earl
 may still be saving, has one of the N run directories.
 """
 
-import contextlib
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,9 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parity.shell.files import unlocked
-
-PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl; elsewhere a child outlives its parent, and the next one waits for it."""
+from parity.shell.watched import end_with_parent
 
 
 def child_line(folders: Sequence[Path], module: str, *arguments: str) -> list[str]:
@@ -35,8 +30,7 @@ def run_child(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def main(parent: int, folders: list[str], module: str, arguments: list[str]) -> None:
     """Becomes the module; the file descriptors and the signal are kept by that."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent()
     while os.getppid() == parent and not all(unlocked(Path(f)) for f in folders):
         time.sleep(0.2)
     if os.getppid() == parent:

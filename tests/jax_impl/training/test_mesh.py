@@ -7,6 +7,7 @@ import numpy as np
 import on_devices
 import pytest
 import torch
+from on_devices import MESHES, assert_near
 
 from jax_impl import create_model
 from jax_impl.errors import InputError
@@ -14,15 +15,6 @@ from jax_impl.ops.batch_norm import batch_norm_of_parts
 from jax_impl.training import mesh, optim
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.mesh_axes import axes_of
-
-MESHES = ["data=8", "data=4,model=2"]
-NEAR = 1e-10
-"""Of float64's 1e-16: sums in another order, grown by the steps."""
-
-
-def assert_near(found, near=NEAR):
-    for text, told in found.items():
-        assert told["state"] <= near and told["losses"] <= near and told["right"], (text, told)
 
 
 def test_meshes_of_eight_devices_train_as_one_does():

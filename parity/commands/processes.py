@@ -1,18 +1,35 @@
-"""What the processes that `torchrun` started agree on while they train together."""
+"""What processes that train together agree on: those of `torchrun`, or JAX's on many hosts."""
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax_impl.errors
 import torch_ref.errors
 from parity.shell.cli import BAD_INPUT
 from parity.shell.run_directory import RunDirectory
 from parity.shell.saving import way_on
-from torch_ref.distributed import Processes
-from torch_ref.errors import InputError
+from parity.shell.watched import another_gone
 
 T = TypeVar("T")
+
+
+class Processes(Protocol):
+    """How many train together, which of them this one is, from 0, and what they tell each other."""
+
+    @property
+    def count(self) -> int:
+        """So many."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """From 0."""
+        ...
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What each of them gives, by rank."""
+        ...
 
 
 def agreed(processes: Processes, work: Callable[[], T]) -> T:
@@ -46,23 +63,18 @@ def check_alike(processes: Processes, of: str) -> None:
 
     def work() -> None:
         if len({*found}) > 1:
-            raise InputError(
-                "the processes of torchrun train different things: give all of them the same "
-                "options and data"
+            raise jax_impl.errors.InputError(
+                "the processes train different things: give all of them the same options and data"
             )
 
     agreed(processes, work)
 
 
-def lost_another(processes: Processes, directory: RunDirectory | None = None) -> int:
+def lost_another(processes: Processes, directory: RunDirectory | None = None, how: str = "") -> int:
     """Says, in every process that is left, that another is gone; the exit status.
 
-    The first one may be the one that is gone.
+    The first one may be the one that is gone. `how` is added to what goes on with the training.
     """
     way = "train anew" if directory is None else way_on(directory)
-    print(
-        f"process {processes.rank} STOPPED: another process of this training is gone; {way} "
-        "(with torchrun, as before)",
-        file=sys.stderr,
-    )
+    print(f"{another_gone(processes.rank, way)}{how}", file=sys.stderr)
     return 1
