@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import on_devices
@@ -201,3 +202,23 @@ def test_what_cannot_be_met(given, told, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and told in done.stderr, done.stderr
     assert done.stderr.count("\n") == 1 and not (tmp_path / "r").exists()
+
+
+def test_slurm_says_who_is_who(tmp_path):
+    """By its variables, of which the job's number makes the port."""
+    slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost"}
+    slurm |= {"SLURM_NTASKS": "2", "JAX_NUM_CPU_DEVICES": "1"}
+    line = [sys.executable, "-m", "parity", "train", *NET, "--epochs", "1"]
+    line += ["--coordinator", "auto", "--out", str(tmp_path / "run")]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    made = [
+        subprocess.Popen(
+            line,
+            env=os.environ | slurm | {"SLURM_PROCID": str(n), "SLURM_LOCALID": str(n)},
+            **pipes,
+        )
+        for n in range(2)
+    ]
+    (first, said, bad), (second, *silence) = ended(made)
+    assert (first, second) == (0, 0), bad
+    assert "2 processes" in said and silence == ["", ""]
