@@ -16,7 +16,7 @@ from jax_impl.training.compilation import keep_compiled
 from parity.checking import RUNGS, climb_all
 from parity.diagnosis import recipe as recipe_diagnosis
 from parity.ladder.result import Result
-from parity.ladder.rungs import accuracy, data, optimizers, recipe, replay
+from parity.ladder.rungs import accuracy, data, optimizers, processes, recipe, replay
 from parity.pairs.blame import told
 from parity.pairs.pair import Batch, ModelPair, Pair, create_pair
 from parity.report import report
@@ -162,6 +162,10 @@ def _climb(
         if "recipe" in options.rungs:
             with console.status(f"{pair.name}: recipe"):
                 found = list(_recipe(pair, ours, options.seed, device))
+            yield from found
+        if options.processes > 1:
+            with console.status(f"{pair.name}: {options.processes} processes"):
+                found = list(processes.run(pair, ours.train, options.seed, options.processes))
             yield from found
         if "accuracy" in options.rungs:
             outcome = accuracy.run(

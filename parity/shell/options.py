@@ -97,6 +97,10 @@ class RunOptions:
     strict_float64: bool = False
     """count it as a failure that a module computes in float32 inside of the float64 run"""
 
+    processes: int = 1
+    """compare training by so many processes as well, PyTorch's under DistributedDataParallel and
+    JAX's on its distributed runtime, on this machine's CPUs"""
+
     full: bool = False
     """train every model for all epochs of its recipe, however long it takes"""
 

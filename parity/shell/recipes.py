@@ -16,6 +16,8 @@ MOST_MINUTES = 527_040
 """Those of a year."""
 
 IMAGE_SIZE = (32, 32)
+PROCESSES = 64
+"""Of a comparison, at most."""
 PADDING, CUTOUT = 4, 16
 """Pixels, as He et al. 2015 crop and DeVries and Taylor 2017 cut out, on CIFAR-10."""
 NUM_CLASSES = 10
@@ -326,6 +328,10 @@ def check_run(options: RunOptions) -> None:
         raise InputError(f"--seed is {options.seed}: give 0 to 2^32 - 1")
     if not 1 <= options.steps <= MOST:
         raise InputError(f"--steps is {options.steps}: give 1 to {MOST}")
+    if not 1 <= options.processes <= PROCESSES:
+        raise InputError(f"--processes is {options.processes}: give 1 to {PROCESSES}")
+    if options.processes > 1 and options.pair is not None:
+        raise InputError("--processes: of a --pair nobody knows how to divide it; leave it out")
     for text in options.models:
         chosen_model(text)
     if options.pair is not None and not all(options.pair.partition(":")):

@@ -29,12 +29,10 @@ from jax_impl.training.averaging import averaged
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.resume import Checkpoints, newest
 from jax_impl.training.state import create_state
-from parity.ladder.result import Comparison, Result, nothing, result
+from parity.ladder.result import Comparison, Result, result
 from parity.ladder.rounding import moved_arrays, moved_tree
-from parity.ladder.rungs.points import CHAOS
-from parity.ladder.rungs.runs import PARAMETERS_BAR, own_noise
+from parity.ladder.rungs.second_runs import Parts, compare, losses_of
 from parity.ladder.rungs.trajectory import SECOND_RUNS
-from parity.ladder.tolerance import NOISE_MULTIPLE
 from parity.pairs.case import precision
 from parity.pairs.jax_recipe import make_optimizer, visits
 from parity.pairs.pair import ModelPair, Tensors
@@ -143,46 +141,14 @@ def compare_inputs(ours: Trained, theirs: Trained) -> Comparison:
 def compare_training(
     ours: Trained, theirs: Trained, again: Sequence[tuple[Trained, Trained]] = ()
 ) -> Comparison:
-    """The largest difference beside its tolerance, of losses, weights and logits.
-
-    `again` are second trainings of the two. What such a one has left by `CHAOS` is not compared.
-    """
-    found, left = [], 0
-    mine, other = _parts(ours), _parts(theirs)
-    seconds = [(_parts(a), _parts(b)) for a, b in again]
-    so_far = 0.0  # a loss is moved by all that was before it
-    for name, value in other.items():
-        noise = [own_noise(_apart(a[name], mine[name]), _apart(b[name], value)) for a, b in seconds]
-        own = max(noise, default=0.0)
-        if name.startswith("the loss"):
-            own = so_far = max(own, so_far)
-        if own > CHAOS:
-            left += 1
-            continue
-        tolerance = max(PARAMETERS_BAR, NOISE_MULTIPLE * own)
-        found.append((_apart(mine[name], value), tolerance, name))
+    """The losses, weights and logits; `again` are second trainings of the two."""
     unit = "relative difference of a training with every part of a recipe"
-    if not found:
-        return nothing(unit, "chaotic from the first batch on")
-    measured, tolerance, worst = max(found, key=lambda each: each[0] / each[1])
-    detail = f"largest against its tolerance: {worst}"
-    if seconds:
-        detail += "; second trainings of both, rounded otherwise, allow it"
-    if left:
-        detail += f"; not compared: {left} of {len(other)} parts, which are chaotic"
-    return Comparison(measured <= tolerance, measured, tolerance, unit, detail)
+    return compare(unit, _parts(ours), _parts(theirs), [(_parts(a), _parts(b)) for a, b in again])
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Relative to the largest value of `other`; infinite where one is no number."""
-    scale = float(np.abs(other).max()) or 1.0
-    return float(np.nan_to_num(np.abs(one - other).max() / scale, nan=np.inf))
-
-
-def _parts(trained: Trained) -> dict[str, np.ndarray]:
-    losses = {f"the loss of batch {n}": loss for n, loss in enumerate(trained.losses, 1)}
+def _parts(trained: Trained) -> Parts:
     weights = {f"the kept {name}": value for name, value in trained.weights.items()}
-    return {**losses, **weights, "the mirrored logits": trained.logits}
+    return {**losses_of(trained.losses), **weights, "the mirrored logits": trained.logits}
 
 
 def in_jax(pair: ModelPair, split: Split, seed: int, moved: int | None = None) -> Trained:

@@ -8,10 +8,11 @@ from parity.report.page.parts import Content, Section
 
 RUNGS = (
     "data", "init", "init_exact", "order_exact", "forward", "loss", "gradients", "batch_stats",
-    "optimizer", "optimizers", "trajectory", "replay", "recipe", "eval_after_training", "accuracy",
+    "optimizer", "optimizers", "trajectory", "replay", "recipe", "processes", "eval_after_training",
+    "accuracy",
 )  # fmt: skip
-OF_A_SEED = "init_exact", "order_exact", "replay", "recipe"
-"""Only this project's own models have these: they are not shown as missing."""
+OF_A_SEED = "init_exact", "order_exact", "replay", "recipe", "processes"
+"""Only this project's own models have these, or who asks: they are not shown as missing."""
 
 DTYPES = {"float64": "64", "float32": "32", "bfloat16": "b16"}
 EVERY_MODEL = "all"  # the model of a result that holds for each of them

@@ -1,0 +1,1 @@
+"""Processes that train together over loopback, for the rung `processes`: a module a framework."""
