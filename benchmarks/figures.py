@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import sample_figures
 from benchmarks.gallery import gallery
 from benchmarks.speed_figures import (
     ROOT,
@@ -53,6 +54,8 @@ PAGES = (
             "speed",
             "cpu",
             "machines",
+            "models",
+            "training",
             "ports",
             "seeds",
             "cnn-vs-resnet",
@@ -389,6 +392,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "choose_cnn": choose_cnn,
     "residual": residual,
     "notebook_study": notebook_study,
+    **sample_figures.SECTIONS,
 }
 
 
