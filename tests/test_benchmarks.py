@@ -61,8 +61,8 @@ def test_an_unknown_gpu_step_is_bad_input():
         ("at_once", ["--steps", "0"], "--rounds and --steps: give 1 or more"),
         ("pictures", ["nowhere"], "nowhere"),
         *((name, ["--out", "README.md"], "README.md") for name in (
-            "accuracy", "convert", "false_alarms", "family", "mutants", "planted", "replay", "rungs",
-            "samples",
+            "accuracy", "convert", "false_alarms", "family", "mutants", "planted", "replay",
+            "rungs", "samples",
         )),
     ],
 )  # fmt: skip
