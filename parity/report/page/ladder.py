@@ -42,7 +42,7 @@ def _key() -> Markup:
         "div",
         tag("span", tag("span", "✓", class_="mark pass"), " within its tolerance"),
         tag("span", tag("span", "✗", class_="mark fail"), " not within it"),
-        tag("span", tag("span", "–", class_="mark none"), " not run"),
+        tag("span", tag("span", "–", class_="mark none"), " not run, or not compared"),
         tag("span", ", ".join(DTYPES.values()), ": ", ", ".join(DTYPES)),
         class_="key",
     )
