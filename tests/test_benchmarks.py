@@ -59,6 +59,7 @@ def test_an_unknown_gpu_step_is_bad_input():
         ("accuracy", ["--seeds"], "--seeds needs at least one number"),
         ("replay", ["--steps", "0"], "--steps is 0"),
         ("at_once", ["--steps", "0"], "--rounds and --steps: give 1 or more"),
+        ("loaders", ["--rounds", "0"], "--rounds and --images: give 1 or more"),
         ("pictures", ["nowhere"], "nowhere"),
         *((name, ["--out", "README.md"], "README.md") for name in (
             "accuracy", "convert", "false_alarms", "family", "mutants", "planted", "replay",

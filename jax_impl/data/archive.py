@@ -53,9 +53,12 @@ _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 [n, 32, 32, 3] (NHWC) and labels int32 [n], in canonical order."""
+    """Images uint8 [n, 32, 32, 3] (NHWC) and labels int32 [n], in canonical order.
 
-    images: np.ndarray
+    The images are in memory, or `records.Records`, which are read one by one.
+    """
+
+    images: Any
     labels: np.ndarray
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """CIFAR-10 through TensorFlow Datasets, and scikit-learn's digits, as uint8 arrays in memory."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import io
 import os
@@ -15,6 +16,7 @@ import numpy as np
 
 from jax_impl.data import archive
 from jax_impl.data.archive import Dataset, Split
+from jax_impl.data.records import Records
 from jax_impl.errors import InputError, one_line, silent_logs
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "load_cifar10",
     "load_digits",
     "normalize",
+    "open_dataset",
     "quiet_tfds",
     "write_tfds",
 ]
@@ -39,6 +42,8 @@ STD = 0.5
 TFDS_FOLDER = "cifar10/3.0.2"
 PREPARE = "run `parity prepare`"
 CHANNELS = 3
+LOOK = 1000
+"""Records whose labels are read at once."""
 DIGITS_TRAIN = 1437  # of 1,797: four fifths
 
 # Each operation rounded to float32, as PyTorch does them. A compiler may multiply by the
@@ -83,6 +88,52 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     raise InputError(f"unknown data set {name!r}; there are cifar10 and digits")
 
 
+def open_dataset(name: str, data_dir: Path | None = None) -> Dataset:
+    """As `load_dataset`, but of the images to train on none is held: they are `Records`.
+
+    Raises:
+        InputError: another name, or CIFAR-10 that is not prepared as TensorFlow Datasets has it.
+    """
+    if name != "cifar10":
+        whole = load_dataset(name, data_dir)
+        images = [{"image": image} for image in whole.train.images]
+        shape = whole.train.images.shape[1:]
+        records = Records(images, np.arange(len(images)), shape, f"the training images of {name}")
+        return dataclasses.replace(whole, train=Split(records, whole.train.labels))
+    return open_cifar10(data_directory(data_dir))
+
+
+def open_cifar10(data_dir: Path, records: int = archive.RECORDS) -> Dataset:
+    """CIFAR-10 as prepared in `data_dir`, of whose training images none is held.
+
+    Raises:
+        InputError: it is not prepared there by TensorFlow Datasets, or damaged.
+    """
+    if not (has_tfds() and (data_dir / TFDS_FOLDER).is_dir()):
+        raise InputError(
+            f"CIFAR-10 in {data_dir} is not in the files of TensorFlow Datasets, which Grain reads;"
+            f" {PREPARE} with --overwrite"
+        )
+    folder, count = data_dir / TFDS_FOLDER, 5 * records
+    with _told_damage(data_dir):
+        sources = _sources(data_dir)
+        stored = sources["train"]
+        if len(stored) != count:
+            raise ValueError(f"{len(stored)} images, not {count}")
+        positions, labels = np.full(count, -1), np.full(count, -1, np.int32)
+        for first in range(0, count, LOOK):
+            places = range(first, min(first + LOOK, count))
+            for place, example in zip(places, stored.__getitems__(places), strict=True):
+                index = _index(example, "train_")
+                positions[index], labels[index] = place, example["label"]
+        if labels.min() < 0:
+            raise ValueError(f"train_{labels.argmin():05d} is missing")
+        names = _class_names(sources, data_dir)
+        test = _canonical(sources["test"], "test_", records)
+    images = Records(stored, positions, (32, 32, CHANNELS), f"{folder}, split train")
+    return Dataset("cifar10", Split(images, labels), test, archive.NUM_CLASSES, names)
+
+
 def load_cifar10(data_dir: Path, records: int = archive.RECORDS) -> Dataset:
     """CIFAR-10 as prepared in `data_dir`: 5 * records training and `records` test images.
 
@@ -107,31 +158,50 @@ def has_tfds() -> bool:
 
 
 def _load_tfds(data_dir: Path, records: int) -> Dataset:
-    import tensorflow_datasets as tfds
-
-    try:
-        with silent_logs():
-            # The images come as PNG bytes, which Pillow alone decodes in half the time TFDS takes.
-            sources: Any = tfds.data_source(
-                "cifar10",
-                data_dir=data_dir,
-                download=False,
-                decoders={"image": tfds.decode.SkipDecoding()},
-            )
-        class_names = tuple(sources["train"].dataset_info.features["label"].names)
+    with _told_damage(data_dir):
+        sources = _sources(data_dir)
         train = _canonical(sources["train"], "train_", 5 * records)
         test = _canonical(sources["test"], "test_", records)
-        beside = data_dir / archive.PYTHON_FOLDER
-        # Their file has no checksum of its own; TFDS takes any names, and makes some up.
-        if beside.is_dir() and class_names != archive.python_class_names(beside):
-            raise ValueError("the names of the classes are not those of the archive")
-    # TFDS, ArrayRecord and Pillow meet damaged files with errors of many types.
+        names = _class_names(sources, data_dir)
+    return Dataset("cifar10", train, test, archive.NUM_CLASSES, names)
+
+
+def _sources(data_dir: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    with silent_logs():
+        # The images come as PNG bytes, which Pillow alone decodes in half the time TFDS takes.
+        return tfds.data_source(
+            "cifar10",
+            data_dir=data_dir,
+            download=False,
+            decoders={"image": tfds.decode.SkipDecoding()},
+        )
+
+
+def _class_names(sources: Any, data_dir: Path) -> tuple[str, ...]:
+    names = tuple(sources["train"].dataset_info.features["label"].names)
+    beside = data_dir / archive.PYTHON_FOLDER
+    # Their file has no checksum of its own; TFDS takes any names, and makes some up.
+    if beside.is_dir() and names != archive.python_class_names(beside):
+        raise ValueError("the names of the classes are not those of the archive")
+    return names
+
+
+@contextlib.contextmanager
+def _told_damage(data_dir: Path) -> Iterator[None]:
+    """TFDS, ArrayRecord and Pillow meet damaged files with errors of many types."""
+    try:
+        yield
     except Exception as error:
         raise InputError(
             f"CIFAR-10 in {data_dir / TFDS_FOLDER} is damaged ({one_line(error)}); "
             f"{PREPARE} with --overwrite"
         ) from error
-    return Dataset("cifar10", train, test, archive.NUM_CLASSES, class_names)
+
+
+def _index(example: Any, prefix: str) -> int:
+    return int(example["id"].decode().removeprefix(prefix))
 
 
 def _canonical(source: Any, prefix: str, count: int) -> Split:
@@ -143,7 +213,7 @@ def _canonical(source: Any, prefix: str, count: int) -> Split:
     images = np.empty((count, 32, 32, CHANNELS), np.uint8)
     labels = np.full(count, -1, np.int32)
     for example in source.__getitems__(range(count)):
-        index = int(example["id"].decode().removeprefix(prefix))
+        index = _index(example, prefix)
         images[index] = np.asarray(Image.open(io.BytesIO(example["image"]), formats=("PNG",)))
         labels[index] = example["label"]
     if labels.min() < 0:

@@ -4,12 +4,15 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jax_impl.data.archive import Split
+from jax_impl.data.records import Loader
 from jax_impl.errors import NotFinite
 from jax_impl.torch_random.loader import Drawn
 from jax_impl.training import mesh as meshes
@@ -98,6 +101,7 @@ def fit(
     keep_going: bool = True,
     seconds: float = math.inf,
     mesh: Mesh | None = None,
+    loader: Loader | None = None,
     on_epoch: Callable[[Epoch, TrainState], None] = lambda epoch, state: None,
     on_steps: Callable[[Progress, TrainState], None] = lambda progress, state: None,
 ) -> tuple[TrainState, list[Epoch]]:
@@ -113,19 +117,25 @@ def fit(
         keep_going: train on with a loss that is not finite.
         seconds: about so many between two calls of `on_steps`, on a CPU.
         mesh: of devices, for which the epoch was made and on which the state lies.
+        loader: reads the images as they are trained on; without one all of them lie on the device.
         on_epoch: called after each epoch; the state it gets is consumed by the next one.
         on_steps: called after some steps; the state it gets is consumed by the next ones.
 
     Raises:
         NotFinite: a loss is not, and `keep_going` is not asked for.
     """
-    inputs = split.images, split.labels
-    images, labels = jax.device_put(inputs) if mesh is None else meshes.put(mesh, inputs)
+    put = jax.device_put if mesh is None else partial(meshes.put, mesh)
+    inputs = None if loader else put((split.images, split.labels))
     epochs, progress = [], start
     for order in orders:
         began = time.perf_counter() - progress.seconds
         visit = order if isinstance(order, tuple) else (order,)
-        parts = train_epoch(state, images, labels, *visit, start=progress.done, seconds=seconds)
+        if inputs is not None:
+            parts = train_epoch(state, *inputs, *visit, start=progress.done, seconds=seconds)
+        else:
+            assert loader is not None
+            given = visit if len(visit) == 2 else (*visit, None)
+            parts = _as_read(train_epoch, loader, put, state, *given, progress.done, seconds)
         for trained, steps in parts:
             state = trained
             if not keep_going and (stop := _not_finite(steps, progress)):
@@ -136,6 +146,30 @@ def fit(
         on_epoch(epochs[-1], state)
         progress = progress.next_epoch()
     return state, epochs
+
+
+def _as_read(
+    train_epoch: TrainEpoch,
+    loader: Loader,
+    put: Callable[[Any], Any],
+    state: TrainState,
+    order: np.ndarray,
+    drawn: Drawn | None,
+    start: int,
+    seconds: float,
+) -> Iterator[tuple[TrainState, Steps]]:
+    """An epoch of images that are read meanwhile: the steps of `train_epoch` on all of them."""
+    done = start * loader.batch_size
+    for images, labels in loader.parts(order, start):
+        rows = slice(done, done + len(images))
+        own = drawn and Drawn(*(None if field is None else field[rows] for field in drawn))
+        inputs = put((images, labels))
+        for trained, steps in train_epoch(
+            state, *inputs, np.arange(len(images)), own, seconds=seconds
+        ):
+            state = trained
+            yield state, steps
+        done += len(images)
 
 
 def fit_together(

@@ -4,8 +4,15 @@ Every process runs the same program on its own devices, and all of them together
 one mesh: https://docs.jax.dev/en/latest/multi_process.html
 """
 
+import contextlib
 import dataclasses
 import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,8 +25,11 @@ PATIENCE = 300
 """Seconds in which all processes have to come."""
 HEARTBEAT = 30
 """Seconds without a sign of life after which a process counts as gone."""
-LEAVE = 20
-"""Seconds in which all have to leave."""
+WAIT = 3.0
+"""Seconds after which it is told that others are waited for."""
+LEAVE = 3.0
+"""Seconds in which all leave together; who is there alone then is a process that is lost."""
+_met = threading.Event()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +56,12 @@ class Hosts:
 ALONE = Hosts()
 
 
-def join(coordinator: str | None, count: int | None = None, rank: int | None = None) -> Hosts:
+def join(
+    coordinator: str | None,
+    count: int | None = None,
+    rank: int | None = None,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Hosts:
     """Meets the other processes, before anything is computed.
 
     Args:
@@ -54,6 +69,7 @@ def join(coordinator: str | None, count: int | None = None, rank: int | None = N
             it, and how many there are: Slurm, Open MPI, Kubernetes, or a TPU pod. None is alone.
         count: processes in all, by an address.
         rank: of this one, from 0, by an address.
+        on_wait: is called if the others are not there after `WAIT` seconds.
 
     Raises:
         InputError: they cannot be met.
@@ -64,27 +80,84 @@ def join(coordinator: str | None, count: int | None = None, rank: int | None = N
     jax.config.update("jax_enable_preemption_service", False)
     told: dict[str, Any] = {}
     if coordinator != "auto":
+        _check_address(coordinator, rank == 0)
         told = {"coordinator_address": coordinator, "num_processes": count, "process_id": rank}
+    problem = f"--coordinator {coordinator}: the processes did not meet"
+    if coordinator == "auto":
+        problem += " by what a cluster says; or give HOST:PORT, --num-processes, --process-id"
     try:
         with silent_logs():
-            jax.distributed.initialize(
-                **told,
-                initialization_timeout=PATIENCE,
-                heartbeat_timeout_seconds=HEARTBEAT,
-                shutdown_timeout_seconds=LEAVE,
-            )
+            _in_a_thread(partial(_initialize, told), on_wait)
     # The runtime, and the readers of the clusters' variables, raise errors of many types.
     except Exception as error:
-        problem = f"--coordinator {coordinator}: the processes did not meet"
-        if coordinator == "auto":
-            problem += " by what a cluster says; or give HOST:PORT, --num-processes, --process-id"
         raise InputError(f"{problem} ({one_line(error, 200)})") from error
+    _met.set()
     return Hosts(jax.process_count(), jax.process_index())
 
 
+def _initialize(told: dict[str, Any]) -> None:
+    jax.distributed.initialize(
+        **told,
+        initialization_timeout=PATIENCE,
+        heartbeat_timeout_seconds=HEARTBEAT,
+        shutdown_timeout_seconds=PATIENCE,
+    )
+
+
+def _check_address(coordinator: str, first: bool) -> None:
+    """The runtime waits for minutes for a host that is none, and says little of a port."""
+    host, _, port = coordinator.rpartition(":")
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except (OSError, UnicodeError) as error:
+        raise InputError(
+            f"--coordinator {coordinator}: no such host ({one_line(error)})"
+        ) from error
+    if first:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("", int(port)))
+            except OSError as error:
+                raise InputError(
+                    f"--coordinator {coordinator}: the first process cannot listen at that port "
+                    f"({error.strerror}): give all of them another"
+                ) from error
+
+
+def _in_a_thread(work: Callable[[], None], on_wait: Callable[[], None]) -> None:
+    """The runtime's own wait is deaf to Ctrl-C and SIGTERM."""
+    problems: list[Exception] = []
+
+    def noted() -> None:
+        try:
+            work()
+        except Exception as error:
+            problems.append(error)
+
+    thread, began = threading.Thread(target=noted, daemon=True), time.monotonic()
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+        if time.monotonic() - began > WAIT:
+            on_wait()
+            began = math.inf
+    if problems:
+        raise problems[0]
+
+
 def leave() -> None:
-    """Leaves the others, who leave too; nothing where there are none."""
-    if jax.distributed.is_initialized():
+    """Leaves the others, who leave too; without a word if they do not."""
+    if not _met.is_set():
+        return
+    _met.clear()
+    thread = threading.Thread(target=_shutdown, daemon=True)
+    thread.start()
+    thread.join(LEAVE)
+
+
+def _shutdown() -> None:
+    with contextlib.suppress(Exception):
         jax.distributed.shutdown()
 
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 import jax_impl.data.datasets
 from jax_impl.data.archive import Split
+from jax_impl.data.records import Loader, held
 from jax_impl.errors import InputError, NotFinite, one_line
 from jax_impl.models.model import Model, from_spec
 from jax_impl.models.registry import Spec
@@ -53,10 +54,11 @@ def run(options: TrainOptions) -> int:
     keep_compiled()
     if options.deterministic:
         be_deterministic()
-    hosts = join(options.coordinator, options.num_processes, options.process_id)
-    watched.tell("rank", hosts.rank)
+    hosts = _joined(options)
     try:
-        return _run(options, spec, recipe, hosts)
+        status = _run(options, spec, recipe, hosts)
+        hosts.any(False)  # what is to be written, is
+        return status
     except KeyboardInterrupt:
         if hosts.rank == 0:
             raise
@@ -66,6 +68,17 @@ def run(options: TrainOptions) -> int:
             watched.tell("lost", one_line(error))
             os._exit(1)  # what JAX does at its end waits for the others
         raise
+
+
+def _joined(options: TrainOptions) -> Hosts:
+    where, rank = options.coordinator, options.process_id
+    if rank is not None:
+        watched.tell("rank", rank)
+    who = "this process" if rank is None else f"process {rank}"
+    met = join(where, options.num_processes, rank, lambda: print(f"{who} waits for the others"))
+    watched.tell("rank", met.rank)
+    watched.tell("met", met.count)
+    return met
 
 
 def _run(options: TrainOptions, spec: Spec, recipe: Recipe, hosts: Hosts) -> int:
@@ -110,7 +123,9 @@ def _made(
     choice = data_choice.resolve(options.data, options.data_dir, console.line)
     check_same(options, str(spec), recipe, choice.name)
     console.paragraph(choice.reason)
-    dataset = jax_impl.data.datasets.load_dataset(choice.name, options.data_dir)
+    datasets = jax_impl.data.datasets
+    load = datasets.open_dataset if options.loader == "grain" else datasets.load_dataset
+    dataset = load(choice.name, options.data_dir)
     check_validation(recipe.validation, len(dataset.train.labels))
     train, held_out = split_off(dataset.train, recipe.validation)
     devices = jax.devices(device.platform)
@@ -128,7 +143,7 @@ def _made(
         device.device_kind,
         dtype,
         train,
-        held_out if recipe.validation else dataset.test,
+        held(held_out) if recipe.validation else dataset.test,
         dataset.test,
         model,
         learning_rate(recipe, batches),
@@ -182,6 +197,7 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
                     keep_going=training.options.keep_going,
                     seconds=PACE,
                     mesh=training.mesh,
+                    loader=_loader(training),
                     on_epoch=on_epoch,
                     on_steps=on_steps,
                 )
@@ -190,6 +206,13 @@ def _train(training: Training, directory: RunDirectory, console: Console) -> int
                 return 1
             run.end(state)
     return 0
+
+
+def _loader(training: Training) -> Loader | None:
+    options = training.options
+    if options.loader == "device":
+        return None
+    return Loader(training.train, training.recipe.batch_size, options.workers)
 
 
 def _by_seed(training: Training, data: str) -> list[Training]:

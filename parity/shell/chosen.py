@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from jax_impl.data.augmentation import Augmentation
+from jax_impl.data.records import MOST_WORKERS
 from jax_impl.errors import InputError, shown
 from jax_impl.models.registry import MOST, Spec
 from jax_impl.training.mesh_axes import axes_of
@@ -43,6 +44,7 @@ def chosen_training(options: TrainOptions) -> tuple[Spec, Recipe]:
     _check_checkpoints(options)
     _check_at_once(options)
     _check_mesh(options)
+    _check_loader(options)
     named = _named(options)
     spec = chosen_model(options.model or (named.model if named else "simple_cnn"))
     base = named.recipe if named else recipe(spec.name)
@@ -125,6 +127,21 @@ def _check_mesh(options: TrainOptions) -> None:
         axes_of(options.mesh)
     except InputError as error:
         raise InputError(f"--mesh: {error}") from error
+
+
+def _check_loader(options: TrainOptions) -> None:
+    if not 0 <= options.workers <= MOST_WORKERS:
+        raise InputError(f"--workers is {options.workers}: give 0 to {MOST_WORKERS}")
+    if options.loader == "device":
+        if options.workers:
+            raise InputError("--workers: it goes with --loader grain")
+        return
+    if options.framework == "torch":
+        raise InputError("--loader grain: PyTorch has a loader of its own; leave it out")
+    if options.at_once > 1:
+        raise InputError("--at-once: with --loader grain trainings go one at a time")
+    if not importlib.util.find_spec("grain"):
+        raise InputError("--loader grain needs Grain: pip install 'jax-torch-parity[grain]'")
 
 
 def _check_hosts(options: TrainOptions) -> None:

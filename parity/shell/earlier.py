@@ -27,7 +27,7 @@ SETTINGS = ("framework", "data", "seed", "init", "precision", "deterministic")
 """The options that are no part of a recipe, and that a training is another without."""
 HABITS = (
     *("data_dir", "checkpoint_every", "keep", "tensorboard", "keep_going"),
-    *("mesh", "batch_norm"),
+    *("mesh", "batch_norm", "loader", "workers"),
 )
 """Those that change nothing of what is trained, and are kept where nothing else is asked for."""
 WORDS = {

@@ -181,6 +181,13 @@ class TrainOptions:
     and each pair of them halves the large weights. What is computed is the same. By default one, on
     many hosts all of them"""
 
+    loader: Literal["device", "grain"] = "device"
+    """where the training images are, in JAX: all on the device, or read by Grain while others are
+    trained on, for data that memory does not hold. What is computed is the same"""
+
+    workers: int = 0
+    """processes that read and decode, with --loader grain; 0: threads of this one"""
+
     coordinator: Annotated[str | None, unset("HOST:PORT|auto")] = None
     """train on many hosts, in JAX: one process on each, with the same options. HOST:PORT is where
     the first one listens; auto asks Slurm, Open MPI, Kubernetes or the TPU pod for everything"""

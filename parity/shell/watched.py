@@ -14,18 +14,22 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from parity.shell.cli import BY_SIGTERM
 from parity.shell.earlier import CONFIG
 from parity.shell.run_directory import Followed
-from parity.shell.saving import way_on
+from parity.shell.saving import TWICE, way_on
 
 VARIABLE = "PARITY_WATCHED"
 """Of the environment: the number of the pipe to the watcher."""
 MARK = "\0"
 """Begins a line that is for the watcher."""
+HANGS = 10.0
+"""Seconds in which a second request to stop is answered."""
 LINES = 1000
 """Of what native code prints, the last are kept."""
 LOST = re.compile(r"distributed service|[Cc]oordination|heartbeat|[Gg]loo|NCCL|by peer")
@@ -58,6 +62,7 @@ def end_with_parent() -> None:
 def watch(arguments: Sequence[str]) -> int:
     """Runs `parity` with these arguments in a process of its own; its exit status, or 1 if lost."""
     _open_all()
+    signals = _Signals()
     read, write = os.pipe()
     child = subprocess.Popen(
         [sys.executable, "-m", "parity", *arguments],
@@ -66,18 +71,51 @@ def watch(arguments: Sequence[str]) -> int:
         process_group=0,  # so that Ctrl-C comes to it once, by way of this process
     )
     os.close(write)
+    signals.pass_on_to(child)
     told, printed = _Told(), collections.deque[str](maxlen=LINES)
     reader = threading.Thread(target=_read, args=(read, told, printed), daemon=True)
     reader.start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, frame: child.send_signal(number))
     status = child.wait()
     reader.join(5)
     if told.status is not None:
         return told.status
+    if signals.got and not told.lost and -status in (*signals.got, signal.SIGKILL):
+        raise KeyboardInterrupt(*(BY_SIGTERM if signals.got[-1] == signal.SIGTERM else ()))
     print(_ended(status, told, "".join(printed)), file=sys.stderr)
     return 1
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM go to the process that is watched, which answers them.
+
+    If it has not ended some seconds after a second one, it hangs in native code, and is killed.
+    """
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+        self._child: subprocess.Popen[bytes] | None = None
+        self._first = 0.0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._note)
+
+    def pass_on_to(self, child: "subprocess.Popen[bytes]") -> None:
+        """From here on; what came before too."""
+        self._child = child
+        for number in self.got:
+            child.send_signal(number)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.got.append(number)
+        if len(self.got) == 1:
+            self._first = time.monotonic()
+        if self._child is None:
+            return
+        self._child.send_signal(number)
+        if time.monotonic() - self._first > TWICE:
+            timer = threading.Timer(HANGS, self._child.kill)
+            timer.daemon = True
+            timer.start()
 
 
 def _open_all() -> None:
@@ -92,6 +130,7 @@ class _Told:
 
     status: int | None = None
     lost: str = ""
+    met: str = ""
     rank: str = "?"
     folder: str = ""
 
@@ -115,6 +154,8 @@ def _ended(status: int, told: _Told, printed: str) -> str:
     if told.folder and (Path(told.folder) / CONFIG).is_file():
         way = way_on(Followed(Path(told.folder), True))
     if told.lost or status == -signal.SIGABRT and LOST.search(printed):
+        if not told.met:
+            return f"process {told.rank} STOPPED: the others did not come; start all of them anew"
         return another_gone(told.rank, way)
     ended = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
     handle, name = tempfile.mkstemp(prefix="parity-error-", suffix=".txt", text=True)
@@ -126,7 +167,8 @@ def _ended(status: int, told: _Told, printed: str) -> str:
 def tell(name: str, value: Any) -> None:
     """Tells the watcher, where there is one."""
     if is_watched():
-        os.write(_pipe(), f"{MARK}{name} {value}\n".encode())
+        with contextlib.suppress(OSError):  # the watcher may be gone
+            os.write(_pipe(), f"{MARK}{name} {value}\n".encode())
 
 
 def _pipe() -> int:
@@ -153,8 +195,7 @@ def reporting(leave: Callable[[], None]) -> Iterator[None]:
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 0
         tell("status", status)
-        with contextlib.suppress(Exception):
-            leave()
+        leave()
         os._exit(status)
 
 

@@ -65,6 +65,7 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
                 "warmup": {"zero", "a quarter"},
                 "ema": {"zero", "a quarter"},
                 "validation": {"zero"},
+                "workers": {"zero"},
                 "checkpoint_every": {"zero", "a quarter"},
                 "out": PATHS,
             },

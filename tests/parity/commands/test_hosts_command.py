@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,9 +18,11 @@ import numpy as np
 import on_devices
 import pytest
 import safetensors.numpy
+from speed_support import gone
 from training_support import rows
 
 from jax_impl.errors import InputError
+from jax_impl.training import hosts
 from parity.program import _options, main
 from parity.shell import cli
 from parity.shell.run_directory import CHECKPOINTS, WEIGHTS
@@ -164,6 +167,53 @@ def test_ctrl_c_of_one_stops_and_saves_all(tmp_path):
         r"interrupted: saved at step [\d,]+; go on by: parity train --res.*\n", told
     )
     assert silence[1].count("\n") <= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_waits_for_the_others_says_so_and_can_be_stopped(number, tmp_path):
+    where = f"127.0.0.1:{on_devices.free_port()}"
+    line = [sys.executable, "-m", "parity", "train", *NET, "--out", str(tmp_path / "run")]
+    line += ["--coordinator", where, "--num-processes", "2", "--process-id", "0"]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background too
+    try:
+        process = subprocess.Popen(line, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "process 0 waits for the others\n"
+    process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+    by = ": by SIGTERM" if number == signal.SIGTERM else ""
+    assert (process.returncode, told) == (130, f"interrupted{by}\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nobody_is_left_when_the_watcher_is_killed(tmp_path):
+    """Nor is there anything on stderr but a line."""
+    with processes("--epochs", 500, "--out", tmp_path / "run") as made:
+        wait_for(tmp_path / "run" / CHECKPOINTS, made[0])
+        (worker,) = children(made[0])
+        made[0].kill()
+        (_, _, told), (second, *silence) = ended(made)
+        assert told.startswith("interrupted: by SIGTERM; saved at") and told.count("\n") == 1
+        assert second == 130 and silence == ["", ""]
+        assert gone(worker)
+
+
+def test_a_port_that_is_taken(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        where = f"localhost:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match="cannot listen at that port .*give all of them anoth"):
+            hosts.join(where, 2, 0)
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "a b"])
+def test_no_such_host(host):
+    with pytest.raises(InputError, match=f"--coordinator {host}:2345: no such host"):
+        hosts.join(f"{host}:2345", 2, 1)
 
 
 def test_a_process_that_is_told_something_else(tmp_path):

@@ -92,3 +92,31 @@ def test_statistics_of_other_numbers_of_devices_are_another_training(tmp_path):
     for given in (["--batch-norm", "global"], ["--mesh", "data=2"]):
         with pytest.raises(InputError, match="batch_norm is .*, and was local, of 1 devices"):
             command("train", "--resume", tmp_path / "run", *given)
+
+
+def test_images_that_are_read_meanwhile(tmp_path, capsys):
+    """By Grain, of a validation split too, and gone on with: the very weights."""
+    whole, read = tmp_path / "device", tmp_path / "grain"
+    how = *SMALL, "--validation", "100", "--augment", "crop", "flip"
+    assert command(*how, "--out", whole) == 0
+    assert command(*how, "--loader", "grain", "--out", read) == 0
+    one, other = (safetensors.numpy.load_file(run / WEIGHTS) for run in (whole, read))
+    assert all(np.array_equal(value, other[name]) for name, value in one.items())
+    timeless = [[{k: v for k, v in row.items() if k != "seconds"} for row in rows(run)]
+                for run in (whole, read)]  # fmt: skip
+    assert timeless[0] == timeless[1]
+    assert json.loads((read / "config.json").read_text())["loader"] == "grain"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--workers", "2"), "--workers: it goes with --loader grain"),
+        (("--loader", "grain", "--workers", "-1"), "--workers is -1: give 0 to 256"),
+        (("--loader", "grain", "--framework", "torch"), "PyTorch has a loader of its own"),
+        (("--loader", "grain", "--at-once", "2"), "trainings go one at a time"),
+    ],
+)
+def test_a_loader_that_cannot_be(given, told, tmp_path):
+    with pytest.raises(InputError, match=told):
+        command(*SMALL, *given, "--out", tmp_path / "run")

@@ -1,0 +1,156 @@
+"""Images that are read as they are trained on, by Grain: for data that memory does not hold."""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from jax_impl.data.archive import Split
+from jax_impl.errors import InputError, one_line
+
+PART = 64 * 2**20
+"""Bytes of images, about, that are given at once, and as many that are ready."""
+MOST_STEPS = 100
+"""Steps, at most, for which images are given at once: those of one compiled call."""
+THREADS, AHEAD = 16, 64
+"""Of a process that reads, and the batches, at most, that are ready."""
+QUIET = "ignore:resource_tracker:UserWarning"
+"""Given to a process that Python starts for the workers."""
+MOST_WORKERS = 256
+
+
+class Records:
+    """Images uint8 [n, h, w, 3], of which none is held: each is read and decoded when asked for.
+
+    Args:
+        source: of files or arrays, by number: a dict whose "image" is PNG or JPEG, or uint8
+            [h, w, 3]. Grain's workers get a copy of it by pickle.
+        positions: of each image, its number in the source.
+        shape: h, w and 3.
+        name: of all of them, for who is told of a damaged one.
+    """
+
+    def __init__(self, source: Any, positions: np.ndarray, shape: tuple[int, ...], name: str):
+        self.source, self.positions, self.name = source, positions, name
+        self.shape = (len(positions), *shape)
+        self.numbers = np.arange(len(positions))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, which: Any) -> Any:
+        """An image, or of a slice of them the `Records`. Raises InputError if it is damaged."""
+        if isinstance(which, slice):
+            return self.picked(np.arange(len(self))[which])
+        try:
+            image = self.source[int(self.positions[which])]["image"]
+            if isinstance(image, bytes):
+                image = _decoded(image)
+            if image.shape != self.shape[1:]:
+                raise ValueError(f"it is {list(image.shape)}")
+        # Record files and decoders meet damage with errors of many types.
+        except Exception as error:
+            told = f"image {self.numbers[which]} of {self.name} is damaged"
+            raise InputError(f"{told}: {one_line(error, 200)}") from error
+        return image
+
+    def picked(self, which: np.ndarray) -> "Records":
+        """Those of these numbers, in this order; a damaged one is told by its number here."""
+        found = Records(self.source, self.positions[which], self.shape[1:], self.name)
+        found.numbers = self.numbers[which]
+        return found
+
+
+def _decoded(content: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(content), formats=("PNG", "JPEG")).convert("RGB"))
+
+
+def held(split: Split) -> Split:
+    """A split whose images are in memory."""
+    if not isinstance(split.images, Records):
+        return split
+    images = [split.images[i] for i in range(len(split.labels))]
+    return Split(np.stack(images) if images else np.empty(split.images.shape), split.labels)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loader:
+    """Reads the images of a split in an order, some batches at once, while others are trained on.
+
+    Args:
+        split: whose images are `Records`.
+        batch_size: of the batches.
+        workers: processes that read and decode; 0 is by threads of this one.
+    """
+
+    split: Split
+    batch_size: int
+    workers: int = 0
+
+    def parts(self, order: np.ndarray, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images uint8 [k, h, w, 3] and labels [k] of `order`, whole batches of them at once.
+
+        The first `start` batches are passed over; the last one may be smaller.
+
+        Raises:
+            InputError: an image is damaged, or a worker ended.
+        """
+        left = np.asarray(order)[start * self.batch_size :]
+        together = self.batches_at_once(-(-len(left) // self.batch_size))
+        with contextlib.closing(self._batches(left)) as batches:
+            each, done = _each(batches), 0
+            while images := [*itertools.islice(each, together)]:
+                labels = self.split.labels[left[done : done + sum(map(len, images))]]
+                done += len(labels)
+                yield np.concatenate(images), labels
+
+    @property
+    def _bytes(self) -> int:
+        """Of a batch."""
+        return self.batch_size * math.prod(self.split.images.shape[1:])
+
+    def _batches(self, left: np.ndarray) -> Any:
+        """Grain's iterator over the batches of what is left of an order."""
+        import grain  # here, so that other training needs no Grain
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        dataset = grain.MapDataset.source(self.split.images.picked(left)).batch(self.batch_size)
+        ahead = int(max(2, min(AHEAD, PART // self._bytes)))
+        read: Any = dataset.to_iter_dataset(grain.ReadOptions(min(THREADS, ahead), ahead))
+        if self.workers:
+            # What its last batches were shared in is cleaned up at the end, with a warning.
+            if QUIET not in sys.warnoptions:
+                sys.warnoptions.append(QUIET)
+            each = max(1, ahead // self.workers)
+            read = read.mp_prefetch(grain.MultiprocessingOptions(self.workers, each))
+        return iter(read)
+
+    def batches_at_once(self, count: int) -> int:
+        """Of so many: parts of one size, but for the last."""
+        most = max(1, min(MOST_STEPS, PART // self._bytes))
+        return max(1, -(-count // max(1, -(-count // most))))
+
+
+def _each(batches: Any) -> Iterator[np.ndarray]:
+    """Those of Grain's iterator, whose errors are told in a line."""
+    while True:
+        try:
+            images = next(batches)
+        except StopIteration:
+            return
+        except InputError as error:
+            raise InputError(str(error)) from error  # without the pages that Grain adds
+        except RuntimeError as error:
+            told = one_line(error, 200)
+            raise InputError(f"a worker of the loader has ended ({told}): run it again") from error
+        yield images
