@@ -8,6 +8,7 @@ loaders.json, after every round, and loaders.md beside this file.
 """
 
 import dataclasses
+import shlex
 import statistics
 import sys
 import time
@@ -62,7 +63,11 @@ def main(options: Options) -> None:
         train, images=train.images[: options.images], labels=train.labels[: options.images]
     )
     kept, order = held(first), np.random.default_rng(0).permutation(options.images)
-    content: dict[str, Any] = {"environment": describe("cpu"), "images_per_second": {}}
+    line = shlex.join(["python", "benchmarks/loaders.py", *sys.argv[1:]])
+    content: dict[str, Any] = {
+        "environment": describe("cpu") | {"command": line},
+        "images_per_second": {},
+    }
     for text in options.models:
         name, _, batch = text.partition("@")
         if not batch.isdecimal():
@@ -98,7 +103,7 @@ def _page(content: dict[str, Any]) -> str:
         "",
         "Images a second, the median and the range of the rounds, of training by each loader and of"
         f" reading alone: CIFAR-10, {about['cpu']}, {about['cores']} cores, commit "
-        f"{about['commit']}.",
+        f"{about['commit']}. Processes are started anew for each epoch, here of few images.",
         "",
         "| model@batch | loader | images/s | range |",
         "| --- | --- | --- | --- |",
