@@ -5,6 +5,7 @@ import dataclasses
 import io
 import itertools
 import math
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -106,7 +107,7 @@ class Loader:
         left = np.asarray(order)[start * self.batch_size :]
         together = self.batches_at_once(-(-len(left) // self.batch_size))
         with contextlib.closing(self._batches(left)) as batches:
-            each, done = _each(batches), 0
+            each, done = _each(batches, self.workers), 0
             while images := [*itertools.islice(each, together)]:
                 labels = self.split.labels[left[done : done + sum(map(len, images))]]
                 done += len(labels)
@@ -141,11 +142,13 @@ class Loader:
         return max(1, -(-count // max(1, -(-count // most))))
 
 
-def _each(batches: Any) -> Iterator[np.ndarray]:
+def _each(batches: Any, workers: int) -> Iterator[np.ndarray]:
     """Those of Grain's iterator, whose errors are told in a line."""
-    while True:
+    for number in itertools.count():
         try:
-            images = next(batches)
+            # A worker is started when the first batch of its own is asked for.
+            with _deaf() if number < workers else contextlib.nullcontext():
+                images = next(batches)
         except StopIteration:
             return
         except InputError as error:
@@ -154,3 +157,13 @@ def _each(batches: Any) -> Iterator[np.ndarray]:
             told = one_line(error, 200)
             raise InputError(f"a worker of the loader has ended ({told}): run it again") from error
         yield images
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that are started inside never get Ctrl-C: it is their parent's to answer."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

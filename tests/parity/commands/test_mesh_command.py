@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +121,24 @@ def test_images_that_are_read_meanwhile(tmp_path, capsys):
 def test_a_loader_that_cannot_be(given, told, tmp_path):
     with pytest.raises(InputError, match=told):
         command(*SMALL, *given, "--out", tmp_path / "run")
+
+
+def test_ctrl_c_is_for_the_training_and_not_for_what_reads(tmp_path):
+    """A terminal gives it to all processes: there is one line, and a checkpoint."""
+    out = tmp_path / "run"
+    line = [sys.executable, "-m", "parity", *SMALL[:-1], "500", "--loader", "grain"]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background too
+    try:
+        process = subprocess.Popen(
+            [*line, "--workers", "2", "--out", str(out)], start_new_session=True, **pipes
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.stdout is not None
+    while "Epoch 1" not in (told := process.stdout.readline()):
+        assert told, process.communicate()
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130 and told.count("\n") == 1, told
+    assert told.startswith("interrupted: saved at step")
