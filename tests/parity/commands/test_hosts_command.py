@@ -33,6 +33,16 @@ WITHIN = 60
 
 
 @contextlib.contextmanager
+def heard():
+    """What is started inside answers Ctrl-C, also where tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def processes(*arguments, count=2, devices=1, each=((), ())):
     """The processes, which are killed at the end; `each` has more options of its own."""
     where = f"127.0.0.1:{on_devices.free_port()}"
@@ -40,10 +50,11 @@ def processes(*arguments, count=2, devices=1, each=((), ())):
     command += ["--coordinator", where, "--num-processes", str(count), "--process-id"]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    made = [
-        subprocess.Popen([*command, str(n), *map(str, each[n])], env=environment, **pipes)
-        for n in range(count)
-    ]
+    with heard():
+        made = [
+            subprocess.Popen([*command, str(n), *map(str, each[n])], env=environment, **pipes)
+            for n in range(count)
+        ]
     try:
         yield made
     finally:
@@ -175,11 +186,8 @@ def test_who_waits_for_the_others_says_so_and_can_be_stopped(number, tmp_path):
     line = [sys.executable, "-m", "parity", "train", *NET, "--out", str(tmp_path / "run")]
     line += ["--coordinator", where, "--num-processes", "2", "--process-id", "0"]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background too
-    try:
+    with heard():
         process = subprocess.Popen(line, **pipes)
-    finally:
-        signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     assert process.stdout.readline() == "process 0 waits for the others\n"
     process.send_signal(number)
