@@ -134,7 +134,7 @@ def test_a_host_that_is_lost_at_any_time(seed, tmp_path):
     """Either one, after some checkpoint and a moment; then on one process, with both devices."""
     rng = random.Random(seed)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    how = "--epochs", 3, "--checkpoint-every", 0.2
+    how = "--epochs", 12, "--checkpoint-every", 0.2  # not over before it is lost
     trained(*how, "--out", whole)
     lost = rng.randrange(2)
     with processes(*how, "--out", cut) as made:
