@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from jax_impl.data.datasets import open_dataset
-from jax_impl.data.records import Loader, held
+from jax_impl.data.pipeline import Loader, held
 from jax_impl.errors import InputError
 from jax_impl.models import registry
 from jax_impl.models.model import from_spec
@@ -77,14 +77,14 @@ def main(options: Options) -> None:
         found = content["images_per_second"][text] = {}
         for turn in range(options.rounds + 1):
             for title, workers in WORKERS.items():
-                loader = None if workers is None else Loader(first, int(batch), workers)
+                loader = None if workers is None else Loader(int(batch), workers)
                 state = create_state(model.init(0), optimizer)
                 began = time.perf_counter()
                 fit(epoch, state, kept if loader is None else first, [order], loader=loader)
                 _note(found, title, options.images, began, turn)
                 if loader is not None:
                     began = time.perf_counter()
-                    count = sum(len(labels) for _, labels in loader.parts(order))
+                    count = sum(len(labels) for _, labels in loader.parts(first, order))
                     _note(found, f"{title}, reading alone", count, began, turn)
             write_whole(options.out / "loaders.json", (to_json(content, indent=1) + "\n").encode())
             write_whole(options.out / "loaders.md", (_page(content) + "\n").encode())

@@ -1,47 +1,18 @@
 """What the commands print, as the pages show it: from benchmarks/samples.json."""
 
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks.speed_figures import indented, load
 
-MORE = "..."
+FIRST = {"evaluate": 7, "predict": 5, "export": 0, "compare": 0, "summary": 0}
+"""Lines of each command that are shown; 0 shows all."""
 
 
-def shown(name: str, first: int = 0) -> str:
-    """What a command printed; with `first` only so many lines, and that there are more."""
-    lines = load("samples")["samples"][name]["lines"]
-    return indented([*lines[:first], MORE] if first else lines).replace("    \n", "\n")
+def shown(name: str) -> str:
+    """What a command printed, or its first lines and that there are more."""
+    lines, first = load("samples")["samples"][name]["lines"], FIRST[name]
+    return indented([*lines[:first], "..."] if first else lines).replace("    \n", "\n")
 
 
-def errors_of_evaluation() -> str:
-    """The table to its second class."""
-    return shown("evaluate", 7)
-
-
-def prediction() -> str:
-    """The name of the image, and its three likeliest classes."""
-    return shown("predict", 5)
-
-
-def export() -> str:
-    """The file, and what it takes and gives."""
-    return shown("export")
-
-
-def comparison() -> str:
-    """All of it."""
-    return shown("compare")
-
-
-def summary() -> str:
-    """All of it."""
-    return shown("summary")
-
-
-SECTIONS: dict[str, Callable[[], str]] = {
-    "evaluate": errors_of_evaluation,
-    "predict": prediction,
-    "export": export,
-    "compare": comparison,
-    "summary": summary,
-}
+SECTIONS: dict[str, Callable[[], str]] = {name: partial(shown, name) for name in FIRST}

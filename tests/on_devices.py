@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from jax_impl.training.averaging import with_average
 from jax_impl.training.epoch import make_train_epoch
 from jax_impl.training.mesh_axes import axes_of
 from jax_impl.training.state import create_state
+from parity.ladder.workers.task import free_port
 
 ROOT = Path(__file__).parents[1]
 SMALL = "small"
@@ -83,13 +83,6 @@ def found_by(
     first, *others = [json.loads(output.splitlines()[-1]) for output, _ in ended]
     assert all(other == first for other in others)
     return first
-
-
-def free_port() -> int:
-    """A port of this machine on which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def trained(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 import torch_ref.models
+from parity.ladder.workers.task import free_port
 from torch_ref import distributed
 from torch_ref.data import TRANSFORM
 from torch_ref.train import train
@@ -37,9 +37,7 @@ def trained(
 
     Both are process 0's; the weights of the others are the same.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     given = {"model": model, "width": width, "batch_norm": batch_norm}
     given |= {"steps": steps, "batch": batch, "last": last, "out": str(folder)}
     children = []

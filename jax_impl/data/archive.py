@@ -55,7 +55,7 @@ _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
 class Split:
     """Images uint8 [n, 32, 32, 3] (NHWC) and labels int32 [n], in canonical order.
 
-    The images are in memory, or `records.Records`, which are read one by one.
+    The images are in memory, or `pipeline.Records`, which are read one by one.
     """
 
     images: Any

@@ -1,4 +1,4 @@
-"""CIFAR-10 through TensorFlow Datasets, and scikit-learn's digits, as uint8 arrays in memory."""
+"""CIFAR-10 through TensorFlow Datasets, and scikit-learn's digits: in memory, or to be read."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ import numpy as np
 
 from jax_impl.data import archive
 from jax_impl.data.archive import Dataset, Split
-from jax_impl.data.records import Records
+from jax_impl.data.pipeline import Records, decoded
 from jax_impl.errors import InputError, one_line, silent_logs
 
 __all__ = [
@@ -206,15 +206,13 @@ def _index(example: Any, prefix: str) -> int:
 
 def _canonical(source: Any, prefix: str, count: int) -> Split:
     """Examples as TFDS stores them, shuffled -> the order of their ids, as in train_00006."""
-    from PIL import Image
-
     if len(source) != count:
         raise ValueError(f"{len(source)} images, not {count}")
     images = np.empty((count, 32, 32, CHANNELS), np.uint8)
     labels = np.full(count, -1, np.int32)
     for example in source.__getitems__(range(count)):
         index = _index(example, prefix)
-        images[index] = np.asarray(Image.open(io.BytesIO(example["image"]), formats=("PNG",)))
+        images[index] = decoded(example["image"])
         labels[index] = example["label"]
     if labels.min() < 0:
         raise ValueError(f"{prefix}{labels.argmin():05d} is missing")

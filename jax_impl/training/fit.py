@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jax_impl.data.archive import Split
-from jax_impl.data.records import Loader
+from jax_impl.data.pipeline import Loader
 from jax_impl.errors import NotFinite
 from jax_impl.torch_random.loader import Drawn
 from jax_impl.training import mesh as meshes
@@ -125,18 +125,16 @@ def fit(
         NotFinite: a loss is not, and `keep_going` is not asked for.
     """
     put = jax.device_put if mesh is None else partial(meshes.put, mesh)
-    inputs = None if loader else put((split.images, split.labels))
+    if loader is None:
+        inputs = put((split.images, split.labels))
+        trained_on = partial(_on_device, train_epoch, inputs, seconds)
+    else:
+        trained_on = partial(_as_read, train_epoch, loader, split, put, seconds)
     epochs, progress = [], start
     for order in orders:
         began = time.perf_counter() - progress.seconds
-        visit = order if isinstance(order, tuple) else (order,)
-        if inputs is not None:
-            parts = train_epoch(state, *inputs, *visit, start=progress.done, seconds=seconds)
-        else:
-            assert loader is not None
-            given = visit if len(visit) == 2 else (*visit, None)
-            parts = _as_read(train_epoch, loader, put, state, *given, progress.done, seconds)
-        for trained, steps in parts:
+        visit = order if isinstance(order, tuple) else (order, None)
+        for trained, steps in trained_on(state, *visit, progress.done):
             state = trained
             if not keep_going and (stop := _not_finite(steps, progress)):
                 raise stop
@@ -148,25 +146,37 @@ def fit(
     return state, epochs
 
 
-def _as_read(
+def _on_device(
     train_epoch: TrainEpoch,
-    loader: Loader,
-    put: Callable[[Any], Any],
+    inputs: tuple[Any, Any],
+    seconds: float,
     state: TrainState,
     order: np.ndarray,
     drawn: Drawn | None,
     start: int,
+) -> Iterator[tuple[TrainState, Steps]]:
+    """An epoch of images that lie on the device."""
+    return train_epoch(state, *inputs, order, drawn, start=start, seconds=seconds)
+
+
+def _as_read(
+    train_epoch: TrainEpoch,
+    loader: Loader,
+    split: Split,
+    put: Callable[[Any], Any],
     seconds: float,
+    state: TrainState,
+    order: np.ndarray,
+    drawn: Drawn | None,
+    start: int,
 ) -> Iterator[tuple[TrainState, Steps]]:
     """An epoch of images that are read meanwhile: the steps of `train_epoch` on all of them."""
     done = start * loader.batch_size
-    for images, labels in loader.parts(order, start):
+    for images, labels in loader.parts(split, order, start):
         rows = slice(done, done + len(images))
         own = drawn and Drawn(*(None if field is None else field[rows] for field in drawn))
-        inputs = put((images, labels))
-        for trained, steps in train_epoch(
-            state, *inputs, np.arange(len(images)), own, seconds=seconds
-        ):
+        visit = state, *put((images, labels)), np.arange(len(images)), own
+        for trained, steps in train_epoch(*visit, seconds=seconds):
             state = trained
             yield state, steps
         done += len(images)

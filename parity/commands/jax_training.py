@@ -34,7 +34,7 @@ from parity.report.training_log import TrainingLog
 from parity.shell.console import Console
 from parity.shell.recipes import Recipe
 from parity.shell.run_directory import CHECKPOINTS, RunDirectory, check_space
-from parity.shell.saving import Elsewhere, Saving, Store, anew, check_digest, going_on
+from parity.shell.saving import Elsewhere, Saving, anew, check_digest, going_on
 from parity.shell.train_options import TrainOptions
 
 
@@ -139,7 +139,7 @@ class Run:
         step = hosts.gathered(found.step if found else 0)[0]
         return agreed(hosts, lambda: found or restore(folder / str(step), self.state, step))
 
-    def _room(self, folder: Path, beside: int) -> Store | None:
+    def _room(self, folder: Path, beside: int) -> Checkpoints | Elsewhere | None:
         """Where the first process writes checkpoints, if any are wanted."""
         options = self.training.options
         if not options.checkpoint_every:
@@ -194,7 +194,7 @@ class Run:
     def close(self) -> None:
         """Waits for what is being saved, and draws the curves."""
         try:
-            if isinstance(self._store, Checkpoints):
+            if self._store:
                 self._store.close()
         finally:
             self.log.close()
@@ -203,9 +203,6 @@ class Run:
         state = self._now()
         if self._store is None or not (self.training.options.keep_going or _finite(state.params)):
             return  # the next step's loss will say so
-        whole = fetched(self.training.mesh, state)
-        if not isinstance(self._store, Checkpoints):
-            return  # it is the first process's to write
         told = {
             "step": progress.step,
             "progress": dataclasses.asdict(progress),
@@ -213,6 +210,7 @@ class Run:
             "rows": self.directory.rows,
             "of": self.training.of,
         }
+        whole = fetched(self.training.mesh, state)
         self._store.save(progress.step, whole, told, accuracy)
 
 

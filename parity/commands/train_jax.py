@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 import jax_impl.data.datasets
 from jax_impl.data.archive import Split
-from jax_impl.data.records import Loader, held
+from jax_impl.data.pipeline import Loader, held
 from jax_impl.errors import InputError, NotFinite, one_line
 from jax_impl.models.model import Model, from_spec
 from jax_impl.models.registry import Spec
@@ -212,7 +212,7 @@ def _loader(training: Training) -> Loader | None:
     options = training.options
     if options.loader == "device":
         return None
-    return Loader(training.train, training.recipe.batch_size, options.workers)
+    return Loader(training.recipe.batch_size, options.workers)
 
 
 def _by_seed(training: Training, data: str) -> list[Training]:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from jax_impl.data.augmentation import Augmentation
-from jax_impl.data.records import MOST_WORKERS
+from jax_impl.data.pipeline import MOST_WORKERS
 from jax_impl.errors import InputError, shown
 from jax_impl.models.registry import MOST, Spec
 from jax_impl.training.mesh_axes import axes_of

@@ -33,11 +33,16 @@ class Store(Protocol):
 class Elsewhere:
     """The store of a process whose checkpoints another one writes."""
 
+    def save(self, *told: Any) -> None:
+        """Is the other one's to write."""
+
     def failure(self) -> None:
         """Is the other one's to tell."""
 
     def wait(self) -> None:
         """Nothing is written here."""
+
+    close = wait
 
 
 Save = Callable[[Any, float | None], None]

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from parity.ladder.result import Comparison, Result, result
 from parity.ladder.rounding import moved_arrays
 from parity.ladder.rungs.second_runs import Parts, compare, losses_of
 from parity.ladder.rungs.trajectory import SECOND_RUNS
-from parity.ladder.workers.task import FOUND, GIVEN, WEIGHT, Task, weights_in
+from parity.ladder.workers.task import FOUND, GIVEN, WEIGHT, Task, free_port, weights_in
 from parity.pairs.pair import ModelPair, Tensors
 from parity.pairs.weights import to_arrays
 
@@ -99,7 +98,7 @@ def trained(task: Task, split: Split, weights: Tensors, seed: int, side: str) ->
     np.savez(Path(task.folder, GIVEN), **held)
     told = json.dumps(dataclasses.asdict(task))
     module = f"parity.ladder.workers.{side}"
-    line = [sys.executable, "-m", module, told, f"127.0.0.1:{_free_port()}"]
+    line = [sys.executable, "-m", module, told, f"127.0.0.1:{free_port()}"]
     with contextlib.ExitStack() as stack:
         made = []
         for rank in range(task.count):
@@ -125,12 +124,6 @@ def _environment() -> dict[str, str]:
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     one = {"JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "true"}
     return one | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def _last(printed: Any) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,3 +52,10 @@ def weights_in(held: Any) -> dict[str, np.ndarray]:
 def read_task(text: str) -> Task:
     """Of its JSON."""
     return Task(**json.loads(text))
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import on_devices
 import pytest
 import safetensors.numpy
 from speed_support import gone
@@ -23,6 +22,7 @@ from training_support import rows
 
 from jax_impl.errors import InputError
 from jax_impl.training import hosts
+from parity.ladder.workers.task import free_port
 from parity.program import _options, main
 from parity.shell import cli
 from parity.shell.run_directory import CHECKPOINTS, WEIGHTS
@@ -45,7 +45,7 @@ def heard():
 @contextlib.contextmanager
 def processes(*arguments, count=2, devices=1, each=((), ())):
     """The processes, which are killed at the end; `each` has more options of its own."""
-    where = f"127.0.0.1:{on_devices.free_port()}"
+    where = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "parity", "train", *map(str, (*NET, *arguments))]
     command += ["--coordinator", where, "--num-processes", str(count), "--process-id"]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
@@ -182,7 +182,7 @@ def test_ctrl_c_of_one_stops_and_saves_all(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_who_waits_for_the_others_says_so_and_can_be_stopped(number, tmp_path):
-    where = f"127.0.0.1:{on_devices.free_port()}"
+    where = f"127.0.0.1:{free_port()}"
     line = [sys.executable, "-m", "parity", "train", *NET, "--out", str(tmp_path / "run")]
     line += ["--coordinator", where, "--num-processes", "2", "--process-id", "0"]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

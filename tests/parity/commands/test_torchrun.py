@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from parity.ladder.workers.task import free_port
 from parity.shell.run_directory import CHECKPOINT, WEIGHTS
 from torch_ref.distributed import joined
 from torch_ref.errors import InputError
@@ -31,10 +31,11 @@ NET = "--framework", "torch", "--model", "simple_cnn:channels=4,4:hidden=8", "--
 @contextlib.contextmanager
 def processes(*arguments, count=2, each=((), ()), world=None):
     """The processes, which are killed at the end; `each` has more options of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world or count)}
+    told = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(world or count),
+    }
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     told |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, "-m", "parity", "train", *map(str, (*NET, *arguments))]

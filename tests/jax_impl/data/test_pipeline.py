@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from conftest import RECORDS, needs_tfds
 
-from jax_impl.data import archive, datasets, records
+from jax_impl.data import archive, datasets, pipeline
 from jax_impl.data.archive import Split
-from jax_impl.data.records import Loader, Records, held
+from jax_impl.data.pipeline import Loader, Records, held
 from jax_impl.errors import InputError
 from jax_impl.torch_random.loader import Drawn
 from jax_impl.training.epoch import Steps
@@ -47,10 +47,10 @@ def split_of(source, count=53):
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("start", [0, 2, 11])
 def test_an_order_comes_whole_and_in_parts_of_batches(workers, start, images, monkeypatch):
-    monkeypatch.setattr(records, "PART", 4 * 5 * math.prod(SHAPE))
+    monkeypatch.setattr(pipeline, "PART", 4 * 5 * math.prod(SHAPE))
     split = split_of([{"image": image} for image in images])
     order = np.random.default_rng(1).permutation(53)
-    parts = [*Loader(split, 5, workers).parts(order, start)]
+    parts = [*Loader(5, workers).parts(split, order, start)]
     left = order[5 * start :]
     assert np.array_equal(np.concatenate([labels for _, labels in parts] or [[]]), left)
     found = [image for some, _ in parts for image in some]
@@ -68,7 +68,7 @@ def test_images_of_files_are_those_of_arrays(small_tfds, small):
         assert np.array_equal(held(split).images, whole.images)
         assert np.array_equal(split.labels, whole.labels)
     order = np.arange(len(small.train.labels))[::-1]
-    ((found, labels),) = Loader(opened.train, 7, 1).parts(order)
+    ((found, labels),) = Loader(7, 1).parts(opened.train, order)
     assert np.array_equal(found, small.train.images[::-1])
     assert np.array_equal(labels, small.train.labels[::-1])
 
@@ -89,7 +89,7 @@ def test_a_damaged_image_is_named(workers, images):
     order = np.random.default_rng(1).permutation(53)
     told = r"^image 17 of these images is damaged: it is \[6, 2, 3\]$"
     with pytest.raises(InputError, match=told):
-        list(Loader(split_of(source), 5, workers).parts(order))
+        list(Loader(5, workers).parts(split_of(source), order))
 
 
 def test_a_worker_that_is_killed_is_told(images):
@@ -103,7 +103,7 @@ def test_a_worker_that_is_killed_is_told(images):
             return {"image": np.zeros(SHAPE, np.uint8)}
 
     with pytest.raises(InputError, match=r"^a worker of the loader has ended .*code -9"):
-        list(Loader(split_of(Deadly()), 5, 1).parts(np.arange(53)))
+        list(Loader(5, 1).parts(split_of(Deadly()), np.arange(53)))
 
 
 def test_training_is_that_of_images_on_the_device(images):
@@ -120,7 +120,7 @@ def test_training_is_that_of_images_on_the_device(images):
             seen.append([np.asarray(images)[rows], np.asarray(labels)[rows], own])
             yield state, Steps(np.zeros(1), len(rows), 0)
 
-    for loader in (None, Loader(split, 5)):
+    for loader in (None, Loader(5)):
         whole = Split(images, split.labels) if loader is None else split
         fit(epoch, state, whole, [(order, drawn)], start=Progress(done=3, epoch=1), loader=loader)
     assert len(seen) == 2 * (11 - 3)
@@ -134,7 +134,7 @@ def test_memory_does_not_grow_with_the_data():
     code = """
 import resource, sys, numpy as np
 from jax_impl.data.archive import Split
-from jax_impl.data.records import Loader, Records
+from jax_impl.data.pipeline import Loader, Records
 class Made:
     def __len__(self):
         return 10**6
@@ -142,7 +142,7 @@ class Made:
         return {"image": np.full((224, 224, 3), number % 256, np.uint8)}
 def peak(count):
     images = Records(Made(), np.arange(count), (224, 224, 3), "made")
-    for _ in Loader(Split(images, np.zeros(count, np.int32)), 32).parts(np.arange(count)):
+    for _ in Loader(32).parts(Split(images, np.zeros(count, np.int32)), np.arange(count)):
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 begun = peak(64)
@@ -152,4 +152,4 @@ print(begun, peak(20_000))
     begun, peak = map(int, done.stdout.split())
     print(f"{begun / 2**20:.0f} MiB, {peak / 2**20:.0f} MiB")
     # What is ready, what is put together of what, and what was given and is given next.
-    assert peak - begun <= 8 * records.PART and peak < 1.5 * 2**30
+    assert peak - begun <= 8 * pipeline.PART and peak < 1.5 * 2**30

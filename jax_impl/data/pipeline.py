@@ -30,8 +30,8 @@ class Records:
     """Images uint8 [n, h, w, 3], of which none is held: each is read and decoded when asked for.
 
     Args:
-        source: of files or arrays, by number: a dict whose "image" is PNG or JPEG, or uint8
-            [h, w, 3]. Grain's workers get a copy of it by pickle.
+        source: of files or arrays, by number: a dict whose "image" is a PNG, or uint8 [h, w, 3].
+            Grain's workers get a copy of it by pickle.
         positions: of each image, its number in the source.
         shape: h, w and 3.
         name: of all of them, for who is told of a damaged one.
@@ -52,7 +52,7 @@ class Records:
         try:
             image = self.source[int(self.positions[which])]["image"]
             if isinstance(image, bytes):
-                image = _decoded(image)
+                image = decoded(image)
             if image.shape != self.shape[1:]:
                 raise ValueError(f"it is {list(image.shape)}")
         # Record files and decoders meet damage with errors of many types.
@@ -68,10 +68,11 @@ class Records:
         return found
 
 
-def _decoded(content: bytes) -> np.ndarray:
+def decoded(content: bytes) -> np.ndarray:
+    """The pixels of a PNG, uint8. Raises what Pillow does where it is none."""
     from PIL import Image
 
-    return np.asarray(Image.open(io.BytesIO(content), formats=("PNG", "JPEG")).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(content), formats=("PNG",)))
 
 
 def held(split: Split) -> Split:
@@ -84,49 +85,51 @@ def held(split: Split) -> Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loader:
-    """Reads the images of a split in an order, some batches at once, while others are trained on.
+    """Reads images in an order, some batches at once, while others are trained on.
 
     Args:
-        split: whose images are `Records`.
         batch_size: of the batches.
         workers: processes that read and decode; 0 is by threads of this one.
     """
 
-    split: Split
     batch_size: int
     workers: int = 0
 
-    def parts(self, order: np.ndarray, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images uint8 [k, h, w, 3] and labels [k] of `order`, whole batches of them at once.
+    def parts(
+        self, split: Split, order: np.ndarray, start: int = 0
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images uint8 [k, h, w, 3] and labels [k], whole batches of them at once.
 
-        The first `start` batches are passed over; the last one may be smaller.
+        Args:
+            split: whose images are `Records`.
+            order: indices into it.
+            start: batches that are passed over.
+
+        The last batch may be smaller.
 
         Raises:
             InputError: an image is damaged, or a worker ended.
         """
         left = np.asarray(order)[start * self.batch_size :]
-        together = self.batches_at_once(-(-len(left) // self.batch_size))
-        with contextlib.closing(self._batches(left)) as batches:
+        size = self.batch_size * math.prod(split.images.shape[1:])
+        together = batches_at_once(-(-len(left) // self.batch_size), size)
+        with contextlib.closing(self._batches(split.images.picked(left), size)) as batches:
             each, done = _each(batches, self.workers), 0
             while images := [*itertools.islice(each, together)]:
-                labels = self.split.labels[left[done : done + sum(map(len, images))]]
+                labels = split.labels[left[done : done + sum(map(len, images))]]
                 done += len(labels)
                 yield np.concatenate(images), labels
 
-    @property
-    def _bytes(self) -> int:
-        """Of a batch."""
-        return self.batch_size * math.prod(self.split.images.shape[1:])
-
-    def _batches(self, left: np.ndarray) -> Any:
-        """Grain's iterator over the batches of what is left of an order."""
+    def _batches(self, images: Records, size: int) -> Any:
+        """Grain's iterator over batches of so many bytes."""
         import grain  # here, so that other training needs no Grain
         from absl import flags
 
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        dataset = grain.MapDataset.source(self.split.images.picked(left)).batch(self.batch_size)
-        ahead = int(max(2, min(AHEAD, PART // self._bytes)))
+        source: Any = images
+        dataset = grain.MapDataset.source(source).batch(self.batch_size)
+        ahead = max(2, min(AHEAD, PART // size))
         read: Any = dataset.to_iter_dataset(grain.ReadOptions(min(THREADS, ahead), ahead))
         if self.workers:
             # What its last batches were shared in is cleaned up at the end, with a warning.
@@ -136,10 +139,11 @@ class Loader:
             read = read.mp_prefetch(grain.MultiprocessingOptions(self.workers, each))
         return iter(read)
 
-    def batches_at_once(self, count: int) -> int:
-        """Of so many: parts of one size, but for the last."""
-        most = max(1, min(MOST_STEPS, PART // self._bytes))
-        return max(1, -(-count // max(1, -(-count // most))))
+
+def batches_at_once(count: int, size: int) -> int:
+    """Of so many, each of `size` bytes: parts of one number of batches, but for the last."""
+    most = max(1, min(MOST_STEPS, PART // size))
+    return max(1, -(-count // max(1, -(-count // most))))
 
 
 def _each(batches: Any, workers: int) -> Iterator[np.ndarray]:
